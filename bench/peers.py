@@ -1,0 +1,81 @@
+"""The peers, called as their users call them. Imported when a work asks for them, never before softgrad's own import is timed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from bench.timing import THREADS, Side
+
+
+def torch_module() -> Any:
+    """Torch, on THREADS threads."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    return torch
+
+
+def sklearn_head(X: Any, y: np.ndarray, coef: np.ndarray, l2: float) -> Side:
+    """Scikit-learn's loss and gradient exactly as its LogisticRegression hands them to L-BFGS.
+
+    That is: coefficients float64 in one vector, the classes of one feature side by side, labels in the type of X, n_threads=1 (the matrix
+    products use all threads of the BLAS).
+    """
+    from sklearn._loss.loss import HalfMultinomialLoss
+    from sklearn.linear_model._linear_loss import LinearModelLoss
+
+    C = len(coef)
+    loss = LinearModelLoss(base_loss=HalfMultinomialLoss(n_classes=C), fit_intercept=True)
+    theta = np.hstack([coef, np.zeros((C, 1), coef.dtype)]).astype(np.float64).ravel(order="F")
+    labels = y.astype(X.dtype)
+
+    def read(result: tuple[float, np.ndarray]) -> tuple[float, np.ndarray]:
+        return result[0], result[1].reshape((C, -1), order="F")[:, :-1]
+
+    return Side(lambda: loss.loss_gradient(theta, X, labels, None, l2, 1), read)
+
+
+def torch_head(X: np.ndarray, y: np.ndarray, coef: np.ndarray) -> Side:
+    """Forward and backward of F.cross_entropy(X @ W)."""
+    torch = torch_module()
+    rows, labels = torch.from_numpy(X), torch.from_numpy(y)
+    W = torch.from_numpy(np.ascontiguousarray(coef.T)).requires_grad_()
+
+    def call() -> Any:
+        loss = torch.nn.functional.cross_entropy(rows @ W, labels)
+        loss.backward()
+        return loss
+
+    def before() -> None:
+        W.grad = None
+
+    return Side(call, lambda loss: (float(loss.detach()), W.grad.numpy().T), before)
+
+
+def torch_scores(Z: np.ndarray, y: np.ndarray) -> Side:
+    """Forward and backward of F.cross_entropy on scores."""
+    torch = torch_module()
+    scores, labels = torch.from_numpy(Z).requires_grad_(), torch.from_numpy(y)
+
+    def call() -> Any:
+        loss = torch.nn.functional.cross_entropy(scores, labels)
+        loss.backward()
+        return loss
+
+    def before() -> None:
+        scores.grad = None
+
+    return Side(call, lambda loss: (float(loss.detach()), scores.grad.numpy()), before)
+
+
+def sklearn_fit(X: Any, y: np.ndarray, C: float, max_iter: int) -> Any:
+    """LogisticRegression (lbfgs), stopped by max_iter alone."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=C, tol=1e-14, max_iter=max_iter).fit(X, y)

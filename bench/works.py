@@ -1,0 +1,31 @@
+"""The one table of all works: name, what it is, and the room that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench import fit, head, scores, start
+from bench.row import Row
+
+
+@dataclass(frozen=True)
+class Work:
+    """run(small) yields lines of the table."""
+
+    name: str
+    about: str
+    run: Callable[[bool], Iterator[Row]]
+
+
+WORKS = (
+    Work("start", "import time; softgrad fit digits end to end", start.run),
+    Work("head", "loss + gradient 50000 x 3072 x 10: scikit-learn, torch, bytes, physical limits", head.run),
+    Work("head-classes", "loss + gradient with 100 and 1000 classes: scikit-learn", head.run_classes),
+    Work("scores", "cross-entropy + gradient on scores, new array and out=: torch", scores.run),
+    *(
+        Work(name, f"time of a fit of {case.problem} to a relative gap of {case.gap:g}: scikit-learn", fit.runner(case))
+        for name, case in fit.CASES.items()
+    ),
+    Work("fit-memory", "peak memory of a CIFAR-10 fit from bytes: scikit-learn", fit.run_memory),
+)

@@ -1,0 +1,80 @@
+// Numbers kept as an unevaluated sum hi + lo, twice the digits of T, and sums that lose none.
+//
+// Why: e^d inherits the absolute error of d as its relative error. A difference d = z - m near -80 rounds by up to 2^-19 of
+// itself in float32, and the gradient of that class would be off by 32 eps: so the rounding error travels along as lo.
+#pragma once
+
+#include "simd.hpp"
+
+namespace SOFTGRAD_ISA {
+
+template <class T> struct Pair { Vec<T> hi, lo; };
+
+// z - m for z <= m, exactly. Of the two terms z and -m the smaller one also has the larger magnitude (if m < 0, z lies below
+// it; if m >= 0, either -m or a z below -m), so Dekker's short sum of 3 operations does, where unordered terms cost 6.
+template <class T> INLINE Pair<T> below(Vec<T> z, Vec<T> m) {
+    Vec<T> large = smaller(z, -m), small = larger(z, -m), hi = z - m;
+    return {hi, small - (hi - large)};
+}
+
+// (m - z) SMALL: in float32, scores of +-3e38 are finite and their distance is not.
+constexpr double SMALL = 0x1p-32;
+template <class T> INLINE Vec<T> distance_of(Vec<T> z, Vec<T> m) { return m * T(SMALL) - z * T(SMALL); }
+
+// a b - p for p = fl(a b), exactly (short of over- and underflow).
+template <class T> INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
+    if constexpr (EXACT_FMA) return fma(a, b, -p);
+    const T split = sizeof(T) == 4 ? T(4097) : T(134217729);  // Veltkamp: halves of 12 or 26 bits, whose products are exact
+    Vec<T> as = a * split, bs = b * split;
+    Vec<T> ah = as - (as - a), bh = bs - (bs - b), al = a - ah, bl = b - bh;
+    return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+}
+
+// Multiplication by 1/T: nothing to do, or a product of pairs.
+struct Unit {
+    explicit Unit(double) {}
+    template <class T> INLINE Pair<T> operator()(Pair<T> d) const { return d; }
+};
+
+template <class T> struct Tempered {
+    Vec<T> hi, lo;
+    explicit Tempered(double temperature) {
+        double inverse = 1 / temperature, rest = __builtin_fma(-inverse, temperature, 1.0) / temperature;
+        hi = all(T(inverse));
+        lo = all(T((inverse - double(T(inverse))) + rest));
+    }
+    INLINE Pair<T> operator()(Pair<T> d) const {
+        Vec<T> p = d.hi * hi;
+        return {p, fma(d.hi, lo, fma(d.lo, hi, product_error<T>(d.hi, hi, p)))};
+    }
+};
+
+// A long sum: blocks of at most BLOCK vectors are added up in T, each block then goes to double, or, where T is double, to a
+// double that remembers its rounding errors. The error stays at a few eps for any length.
+constexpr int BLOCK = 16;
+template <class T> struct Tally;
+
+template <> struct Tally<float> {
+    Doubles low{}, high{};
+    INLINE void add(Floats block) {
+        TwoDoubles wide = widened(block);
+        low += wide.low;
+        high += wide.high;
+    }
+    double sum() const { return total<double>(low + high); }
+};
+
+template <> struct Tally<double> {
+    Doubles value{}, error{};
+    INLINE void add(Doubles block) {
+        Doubles next = value + block, back = next - value;
+        error += (value - (next - back)) + (block - back);
+        value = next;
+    }
+    double sum() const {
+        const double rough = total<double>(value);      // where it is infinite the remembered errors are inf - inf
+        return rough - rough == 0 ? total<double>(value + error) : rough;
+    }
+};
+
+}  // namespace SOFTGRAD_ISA

@@ -1,0 +1,74 @@
+// exp for d <= 0 and log1p for s >= 0.
+//
+//   e^d   = 2^k e^r,  k = round(d / ln 2),  r = d - k ln 2 in [-ln 2 / 2, ln 2 / 2],  e^r = 1 + r + r^2 P(r)
+//   log1p = k ln 2 + 2 atanh(t),  t = f / (2 + f),  1 + f = 2^-k (1 + s) in [sqrt(1/2), sqrt 2)
+//
+// The polynomials are minimax fits (Remez exchange in 60 digits): P to 1.1e-8 of e^r for float, 1.8e-17 for double, the
+// series of atanh to 1.3e-18. Library functions were dropped: they take one lane at a time.
+#pragma once
+
+#include "exact.hpp"
+
+namespace SOFTGRAD_ISA {
+
+template <class T> struct Exponent;
+
+template <> struct Exponent<float> {
+    static constexpr float lowest = -88;                    // k = -127 from here on: the factor 2^k is an exact 0
+    static constexpr float magic = 0x1.8p23f + 127;         // added to k it leaves k + 127 in the low bits
+    static constexpr int mantissa = 23;
+    static constexpr float log2e = 0x1.715476p+0f;
+    static constexpr float ln2_hi = 0x1.62e4p-1f;           // 15 bits, so that k ln2_hi is exact even without fma
+    static constexpr float ln2_lo = 0x1.7f7d1cp-20f;
+    static constexpr float P[] = {0x1p-1f, 0x1.5554dcp-3f, 0x1.5554b8p-5f, 0x1.120bacp-7f, 0x1.6d759p-10f};
+};
+
+template <> struct Exponent<double> {
+    static constexpr double lowest = -709;                  // k = -1023
+    static constexpr double magic = 0x1.8p52 + 1023;
+    static constexpr int mantissa = 52;
+    static constexpr double log2e = 0x1.71547652b82fep+0;
+    static constexpr double ln2_hi = 0x1.62e42fefa3p-1;     // 41 bits
+    static constexpr double ln2_lo = 0x1.3de6af278ece6p-42;
+    static constexpr double P[] = {0x1.0000000000001p-1,  0x1.5555555555558p-3,  0x1.5555555553d4fp-5,
+                                   0x1.111111110f7f7p-7,  0x1.6c16c178937bap-10, 0x1.a01a01b011f52p-13,
+                                   0x1.a019b8ef8d537p-16, 0x1.71ddf6a4f6160p-19, 0x1.2891a89639965p-22,
+                                   0x1.af634467ae0bdp-26};
+};
+
+// e[i] = e^(d[i].hi + d[i].lo), hi <= 0; 0 from -88 (-709) down and for -inf, whose lo is NaN; NaN in hi comes out as NaN.
+// N vectors go in step: one alone is a chain of 60 cycles, and a processor that looks ahead two or three of them idles.
+template <class T, int N> INLINE void exponentials(const Pair<T> (&d)[N], Vec<T> (&e)[N]) {
+    using E = Exponent<T>;
+    constexpr int degree = int(sizeof(E::P) / sizeof(T));
+    Vec<T> r[N], lo[N], shifted[N];
+    for (int i = 0; i < N; i++) lo[i] = d[i].hi > E::lowest ? d[i].lo : Vec<T>{};
+    for (int i = 0; i < N; i++) r[i] = larger(all(E::lowest), d[i].hi);
+    for (int i = 0; i < N; i++) shifted[i] = fma(r[i], all(E::log2e), all(E::magic));
+    for (int i = 0; i < N; i++) {
+        const Vec<T> k = shifted[i] - E::magic;
+        r[i] = fma(k, all(-E::ln2_hi), r[i]) + fma(k, all(-E::ln2_lo), lo[i]);
+    }
+    for (int i = 0; i < N; i++) e[i] = all(E::P[degree - 1]);
+    for (int p = degree - 2; p >= 0; p--)
+        for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(E::P[p]));
+    for (int p = 0; p < 2; p++)
+        for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(T(1)));
+    for (int i = 0; i < N; i++) e[i] *= of_bits(bits(shifted[i]) << E::mantissa);
+}
+
+// With u = fl(1 + s): log(1 + s) = log u + (s - (u - 1)) / u, so that a tiny s comes back whole.
+INLINE Doubles log1p_of(Doubles s) {
+    constexpr double L[] = {0x1.5555555555593p-1, 0x1.999999997fb2dp-2, 0x1.2492494217d28p-2, 0x1.c71c51e7d2aa4p-3,
+                            0x1.74664633ca71fp-3, 0x1.39a0f44aae358p-3, 0x1.2f0d95c88150ep-3};
+    constexpr double ln2_hi = Exponent<double>::ln2_hi, ln2_lo = Exponent<double>::ln2_lo;
+    Doubles u = 1 + s, lost = (s - (u - 1)) / u;
+    Longs bumped = bits(u) + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);     // carries into the exponent from sqrt(2) on
+    Doubles k = __builtin_convertvector((bumped >> 52) - 1023, Doubles);
+    Doubles f = of_bits((bumped & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd) - 1;
+    Doubles t = f / (2 + f), t2 = t * t, p = all(L[6]);
+    for (int i = 5; i >= 0; i--) p = fma(p, t2, all(L[i]));
+    return k * ln2_hi + (2 * t + (t * t2 * p + (k * ln2_lo + lost)));
+}
+
+}  // namespace SOFTGRAD_ISA

@@ -1,0 +1,212 @@
+// Vectors of WIDTH bytes, by the compiler's own vector type: + - * / and comparisons come with it, on any machine. This
+// room adds the little that does not. Lanes never meet except in total() and highest(), in an order fixed once and for all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+// A vector handed to a function that is not inlined travels through memory.
+#define INLINE [[gnu::always_inline]] inline
+
+namespace SOFTGRAD_ISA {
+
+constexpr int WIDTH = SOFTGRAD_WIDTH;
+
+typedef float Floats __attribute__((vector_size(WIDTH)));
+typedef double Doubles __attribute__((vector_size(WIDTH)));
+typedef std::int32_t Ints __attribute__((vector_size(WIDTH)));
+typedef std::int64_t Longs __attribute__((vector_size(WIDTH)));
+
+template <class T> struct Lane;
+template <> struct Lane<float> { using V = Floats; using I = Ints; using Int = std::int32_t; };
+template <> struct Lane<double> { using V = Doubles; using I = Longs; using Int = std::int64_t; };
+template <class T> using Vec = typename Lane<T>::V;      // lanes of T
+template <class T> using Mask = typename Lane<T>::I;     // what comparing them gives: 0 or -1, as wide as T
+template <class T> constexpr int LANES = WIDTH / int(sizeof(T));
+
+INLINE Floats all(float x) { return x - Floats{}; }
+INLINE Doubles all(double x) { return x - Doubles{}; }
+
+template <class T> INLINE Vec<T> load(const T *p) {
+    Vec<T> v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE void store(float *p, Floats v) { __builtin_memcpy(p, &v, sizeof v); }
+INLINE void store(double *p, Doubles v) { __builtin_memcpy(p, &v, sizeof v); }
+
+INLINE Ints bits(Floats v) { return (Ints)v; }
+INLINE Longs bits(Doubles v) { return (Longs)v; }
+INLINE Floats of_bits(Ints v) { return (Floats)v; }
+INLINE Doubles of_bits(Longs v) { return (Doubles)v; }
+
+// a > b ? a : b and a < b ? a : b. Where one operand is NaN both return b; callers choose the order so that a NaN in the
+// scores survives, or is dropped. The instruction is spelled out where there is one: GCC finds it only now and then.
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+INLINE Floats larger(Floats a, Floats b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+INLINE Floats smaller(Floats a, Floats b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+INLINE Doubles larger(Doubles a, Doubles b) { return _mm512_maskz_max_pd(0xff, a, b); }
+INLINE Doubles smaller(Doubles a, Doubles b) { return _mm512_maskz_min_pd(0xff, a, b); }
+#elif defined(__AVX__) && SOFTGRAD_WIDTH == 32
+INLINE Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+INLINE Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+INLINE Doubles larger(Doubles a, Doubles b) { return _mm256_max_pd(a, b); }
+INLINE Doubles smaller(Doubles a, Doubles b) { return _mm256_min_pd(a, b); }
+#elif defined(__SSE2__) && SOFTGRAD_WIDTH == 16
+INLINE Floats larger(Floats a, Floats b) { return _mm_max_ps(a, b); }
+INLINE Floats smaller(Floats a, Floats b) { return _mm_min_ps(a, b); }
+INLINE Doubles larger(Doubles a, Doubles b) { return _mm_max_pd(a, b); }
+INLINE Doubles smaller(Doubles a, Doubles b) { return _mm_min_pd(a, b); }
+#else
+INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+INLINE Doubles larger(Doubles a, Doubles b) { return a > b ? a : b; }
+INLINE Doubles smaller(Doubles a, Doubles b) { return a < b ? a : b; }
+#endif
+
+// v where the mask is 0, else 0
+INLINE Floats without(Ints mask, Floats v) { return of_bits(bits(v) & ~mask); }
+INLINE Doubles without(Longs mask, Doubles v) { return of_bits(bits(v) & ~mask); }
+
+// a b + c: one rounding where the machine has the instruction, two where it has not (EXACT_FMA says which).
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+constexpr bool EXACT_FMA = true;
+INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE Doubles fma(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+#elif defined(__FMA__) && SOFTGRAD_WIDTH == 32
+constexpr bool EXACT_FMA = true;
+INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE Doubles fma(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+#elif defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+constexpr bool EXACT_FMA = true;
+INLINE Floats fma(Floats a, Floats b, Floats c) {
+    for (int i = 0; i < LANES<float>; i++) a[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return a;
+}
+INLINE Doubles fma(Doubles a, Doubles b, Doubles c) {
+    for (int i = 0; i < LANES<double>; i++) a[i] = __builtin_fma(a[i], b[i], c[i]);
+    return a;
+}
+#else
+constexpr bool EXACT_FMA = false;
+INLINE Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
+INLINE Doubles fma(Doubles a, Doubles b, Doubles c) { return a * b + c; }
+#endif
+
+// v, kept in a register: left alone, GCC loads a vector again for each product it takes part in, and loads are what a loop of
+// products runs out of first.
+template <class V> INLINE V held(V v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__SSE2__)
+    if constexpr (sizeof(V) <= 32) asm("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
+// The first n lanes, n < LANES; the others are `rest`. Memory past p + n is not touched.
+template <class T> INLINE Vec<T> load_part(const T *p, int n, T rest) {
+    Vec<T> v = all(rest);
+    for (int i = 0; i < n; i++) v[i] = p[i];
+    return v;
+}
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+template <> INLINE Floats load_part(const float *p, int n, float rest) {
+    return _mm512_mask_loadu_ps(all(rest), __mmask16((1u << n) - 1), p);
+}
+template <> INLINE Doubles load_part(const double *p, int n, double rest) {
+    return _mm512_mask_loadu_pd(all(rest), __mmask8((1u << n) - 1), p);
+}
+#elif defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+template <> INLINE Floats load_part(const float *p, int n, float rest) {
+    Ints first = n > Ints{0, 1, 2, 3, 4, 5, 6, 7};
+    Floats v = _mm256_maskload_ps(p, (__m256i)first);
+    return first ? v : all(rest);
+}
+template <> INLINE Doubles load_part(const double *p, int n, double rest) {
+    Longs first = n > Longs{0, 1, 2, 3};
+    Doubles v = _mm256_maskload_pd(p, (__m256i)first);
+    return first ? v : all(rest);
+}
+#endif
+
+template <class T> INLINE void store_part(T *p, Vec<T> v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+template <> INLINE void store_part(float *p, Floats v, int n) { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v); }
+template <> INLINE void store_part(double *p, Doubles v, int n) { _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), v); }
+#elif defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+// By halves: masked stores of this width take tens of steps on some machines.
+template <> INLINE void store_part(float *p, Floats v, int n) {
+    __m128 x = _mm256_castps256_ps128(v);
+    if (n & 4) _mm_storeu_ps(p, x), p += 4, x = _mm256_extractf128_ps(v, 1);
+    if (n & 2) _mm_storel_pi((__m64 *)p, x), p += 2, x = _mm_movehl_ps(x, x);
+    if (n & 1) _mm_store_ss(p, x);
+}
+template <> INLINE void store_part(double *p, Doubles v, int n) {
+    __m128d x = _mm256_castpd256_pd128(v);
+    if (n & 2) _mm_storeu_pd(p, x), p += 2, x = _mm256_extractf128_pd(v, 1);
+    if (n & 1) _mm_store_sd(p, x);
+}
+#endif
+
+// f(j, part) for the vectors of an array of C numbers: whole ones, then what is left over. One body serves both.
+template <class T> struct Whole {
+    static Vec<T> load(const T *p, T) { return SOFTGRAD_ISA::load(p); }
+    static void store(T *p, Vec<T> v) { SOFTGRAD_ISA::store(p, v); }
+};
+template <class T> struct Part {
+    int n;
+    Vec<T> load(const T *p, T rest) const { return load_part(p, n, rest); }
+    void store(T *p, Vec<T> v) const { store_part(p, v, n); }
+};
+template <class T, class F> INLINE void sweep(std::int64_t C, F f) {
+    std::int64_t j = 0;
+    for (; j + LANES<T> <= C; j += LANES<T>) f(j, Whole<T>{});
+    if (j < C) f(j, Part<T>{int(C - j)});
+}
+
+// The same by N vectors at a time: f(j, part, Size<N>) and, near the end, f(j, part, Size<1>).
+template <int N> struct Size { static constexpr int value = N; };
+template <class T, int N, class F> INLINE void sweep_by(std::int64_t C, F f) {
+    std::int64_t j = 0;
+    for (; j + N * LANES<T> <= C; j += N * LANES<T>) f(j, Whole<T>{}, Size<N>{});
+    sweep<T>(C - j, [&](std::int64_t k, auto part) { f(j + k, part, Size<1>{}); });
+}
+
+template <class T> INLINE T total(Vec<T> v) {
+    T a[LANES<T>];
+    store(a, v);
+    for (int half = LANES<T> / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) a[i] += a[i + half];
+    return a[0];
+}
+
+template <class T> INLINE T highest(Vec<T> v) {
+    T m = v[0];
+    for (int i = 1; i < LANES<T>; i++) m = v[i] > m ? v[i] : m;
+    return m;
+}
+
+typedef float HalfFloats __attribute__((vector_size(WIDTH / 2)));
+struct TwoDoubles { Doubles low, high; };
+INLINE TwoDoubles widened(Floats v) {
+    HalfFloats half[2];
+    __builtin_memcpy(half, &v, sizeof v);
+    return {__builtin_convertvector(half[0], Doubles), __builtin_convertvector(half[1], Doubles)};
+}
+
+INLINE void store_wide(double *p, Floats v) {
+    const TwoDoubles wide = widened(v);
+    store(p, wide.low);
+    store(p + LANES<double>, wide.high);
+}
+INLINE void store_wide(double *p, Doubles v) { store(p, v); }
+
+}  // namespace SOFTGRAD_ISA

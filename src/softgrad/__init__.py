@@ -1,0 +1,50 @@
+"""softgrad: everything around the softmax loss. The front door: names only, found when they are asked for.
+
+It also hands the compiled row formulas to the losses (importing `kernels` does), which lie a floor below and cannot fetch them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from softgrad import kernels, losses
+from softgrad.arrays import SoftgradError
+from softgrad.kernels import reference
+from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
+from softgrad.objective import linear_value_and_grad
+
+if TYPE_CHECKING:
+    from softgrad import data
+    from softgrad.classifier import SoftmaxClassifier, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SoftgradError",
+    "SoftmaxClassifier",
+    "data",
+    "kernels",
+    "linear_value_and_grad",
+    "load",
+    "log_softmax",
+    "logsumexp",
+    "losses",
+    "reference",
+    "softmax",
+    "softmax_jacobian",
+]
+
+_LATER = {"SoftmaxClassifier": "classifier", "load": "classifier"}  # these load SciPy and scikit-learn
+
+
+def __getattr__(name: str) -> Any:
+    if name == "data":
+        return importlib.import_module("softgrad.data")
+    if name in _LATER:
+        return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'softgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,49 @@
+"""How rows arrive: as blocks, summed over in a fixed order. Knows nothing of losses.
+
+The blocks depend on the data's shape alone, each is worked on by one thread, and their results are added in float64 in the order of
+the rows: the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgrad import threads
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows X (n, D) in their storage type (dense, or CSR), targets y (n,) or (n, C), weights r (n,)."""
+
+    X: Any
+    y: NDArray[Any]
+    r: NDArray[np.float64]
+
+    def part(self, k: slice | NDArray[Any]) -> Block:
+        return Block(self.X[k], self.y[k], self.r[k])
+
+
+class AbstractRowBlocks(ABC):
+    """Rows as a sequence of blocks that can be walked through any number of times."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Block]:
+        """The blocks in their order."""
+
+    def sum(self, part: Callable[..., tuple[Any, ...]], *shared: Any) -> tuple[NDArray[np.float64], ...]:
+        """sum over blocks of part(block, *shared), which returns a tuple of numbers and arrays; added in float64, in order."""
+        totals: list[NDArray[np.float64]] = []
+        with threads.blas(1):
+            for terms in threads.in_order(lambda block: part(block, *shared), self.blocks()):
+                if not totals:
+                    totals = [np.array(term, np.float64, order="K") for term in terms]
+                    continue
+                for total, term in zip(totals, terms, strict=True):
+                    np.add(total, term, out=total)
+        return tuple(totals)

@@ -1,0 +1,190 @@
+"""The words of the command: verbs, options, their defaults and their domains. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any, NoReturn
+
+Arguments = argparse.Namespace
+Number = Callable[[str], float]
+
+# verb -> room and function; the room is imported when the verb is run, not when the help is shown
+ROOMS = {
+    "fit": ("fit", "fit"),
+    "predict": ("apply", "predict"),
+    "evaluate": ("apply", "evaluate"),
+    "bench": ("bench", "bench"),
+    "info": ("info", "info"),
+}
+SOURCE = "digits, a .npz, .npy, .csv or .tsv file, or a folder with CIFAR-10 or IDX (MNIST) files"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line, as the rest of the command does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def parse(argv: Sequence[str] | None) -> Arguments:
+    """The arguments of a call; SystemExit(2) for one that cannot be meant."""
+    return _parser().parse_args(argv)
+
+
+def verb(arguments: Arguments) -> Callable[[Arguments], None]:
+    """The function that does what was asked for."""
+    room, name = ROOMS[arguments.verb]
+    return getattr(import_module(f"softgrad.cli.{room}"), name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = OneLineParser(
+        prog="softgrad",
+        description="Linear softmax classifiers, fitted to their optimum: on pixels, embeddings, tables.",
+        epilog="Exit codes: 0 done, 1 failed (one line says why), 2 a call that cannot be meant, 130 stopped.",
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=OneLineParser)
+    _fit(_add(verbs, "fit", "fit a classifier to a data set; writes model, numbers and pictures"))
+    _predict(_add(verbs, "predict", "print the predicted class of each row"))
+    _evaluate(_add(verbs, "evaluate", "accuracy, log loss, recall of each class, pairs confused most"))
+    _bench(_add(verbs, "bench", "loops against matrices against the fused pass, on this machine"))
+    _json(_add(verbs, "info", "versions, threads and kernels in use"))
+    return top
+
+
+def _add(verbs: Any, name: str, words: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+
+
+def _option(parser: argparse.ArgumentParser, name: str, **details: Any) -> None:
+    """Add an option; a default that is a value goes into its help (those that are not are told there in words)."""
+    if details.get("default") is not None:
+        details["help"] += " (default: %(default)s)"
+    parser.add_argument(name, **details)
+
+
+def _fit(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("source", metavar="SOURCE", help=SOURCE)
+    add("--C", type=positive, default=1.0, metavar="C", help="inverse strength of the penalty, as in scikit-learn; inf: none")
+    add("--no-intercept", action="store_true", help="no constant term per class")
+    add("--class-weight", choices=["balanced"], help="balanced: every class counts the same in sum (default: every row)")
+    add("--label-smoothing", type=share, default=0.0, metavar="E", help="part of each label spread over all classes, from 0 to 1")
+    add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
+    add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
+    add("--scale", type=scale, default="auto", metavar="S", help="features count as divided by S; auto: 255 for 8-bit images, else 1")
+    _split_options(parser)
+    add("--out", metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
+    add("--no-pictures", action="store_true", help="numbers only")
+    _json(parser)
+    add("--quiet", action="store_true", help="no progress and no file names on stderr")
+
+
+def _split_options(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("--label", type=column, metavar="NAME", help="label column of a table, or its number from 0 (default: label, class, ..., last)")
+    add("--test-size", type=inner_share, default=0.2, metavar="P", help="part of the rows held out, where the set has no test split")
+    add("--seed", type=natural, default=0, metavar="K", help="seed of that split")
+
+
+def _apply_options(parser: argparse.ArgumentParser, split: str) -> None:
+    add = partial(_option, parser)
+    add("model", metavar="MODEL", help="model.safetensors, or the folder that holds it")
+    add("source", metavar="SOURCE", help=SOURCE)
+    add("--split", choices=["test", "train", "all"], default=split, help="which rows; train and test are told apart as in the fit")
+    add("--label", type=column, metavar="NAME", help="label column of a table, or its number (default: as in the fit)")
+    _json(parser)
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    _apply_options(parser, "all")
+    parser.add_argument("--proba", action="store_true", help="probabilities of all classes, separated by tabs, below a line of names")
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _apply_options(parser, "test")
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("--rows", type=counter, default=5000, metavar="N", help="rows of 3073 features and 10 classes")
+    add("--repeat", type=counter, default=3, metavar="R", help="runs of which the median counts; the loops run once")
+    _json(parser)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of a table")
+
+
+class _Version(argparse.Action):
+    """--version, which looks the version up only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from softgrad import __version__
+
+        sys.stdout.write(f"softgrad {__version__}\n")
+        parser.exit()
+
+
+def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not holds(value):  # NaN holds nothing
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0, infinity included."""
+    return _number(text, "a number above 0", lambda value: value > 0)
+
+
+def finite(text: str) -> float:
+    """A finite number above 0."""
+    return _number(text, "a finite number above 0", lambda value: 0 < value < math.inf)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def inner_share(text: str) -> float:
+    """A number between 0 and 1, ends excluded."""
+    return _number(text, "a number between 0 and 1", lambda value: 0 < value < 1)
+
+
+def scale(text: str) -> float | str:
+    """`auto`, or a finite number above 0."""
+    return text if text == "auto" else _number(text, "auto or a finite number above 0", lambda value: 0 < value < math.inf)
+
+
+def natural(text: str, least: int = 0) -> int:
+    """A whole number from `least` on."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+    return value
+
+
+def counter(text: str) -> int:
+    """A whole number from 1 on."""
+    return natural(text, least=1)
+
+
+def column(text: str) -> str | int:
+    """A column of a table: its number when the text is one, else its name."""
+    return int(text) if text.isdecimal() else text

@@ -1,0 +1,53 @@
+"""The linear map fused into the loss: (X, coef, intercept, y) -> sums of loss and gradients, without the N x C scores.
+
+    z_i = coef x_i + intercept,   L = sum_i r_i L_i,   dL/dcoef = sum_i r_i g_i x_i',   dL/dintercept = sum_i r_i g_i,   g_i = dL_i/dz_i
+
+A kernel is a faster schedule of the row formula in `losses.loss`; the formula itself is nowhere written again but in the compiled twin.
+Gradients come multiplied by `scale`. A block with a counted row that has no softmax (NaN, inf) gives the value NaN: who asked finds out
+why. Rows that do not count are never read.
+
+| kernel    | X                                  | loss                          | C    |
+|-----------|------------------------------------|-------------------------------|------|
+| reference | anything, in float64               | any                           | any  |
+| tiled     | dense of any type, CSR             | any                           | any  |
+| one_pass  | float64/32/16, uint8, rows read once | cross-entropy with all options | <= 32 |
+| csr       | CSR in float64/32                  | cross-entropy with all options | any  |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgrad.blocks.block import Block
+from softgrad.losses.loss import Loss
+
+Sums = tuple[float, NDArray[Any], NDArray[np.float64]]
+
+
+class AbstractKernel(ABC):
+    """One schedule of the fused linear head."""
+
+    name: str
+    order: Literal["C", "F"] = "C"  # memory order of coef (C, D) that costs no copy
+
+    @abstractmethod
+    def refuses(self, X: Any, n_classes: int, loss: Loss) -> str:
+        """Why this kernel cannot do it; empty where it can."""
+
+    @abstractmethod
+    def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
+        """Sum of r_i L_i, and scale times its gradients by coef (C, D) and intercept (C,), over a block's rows."""
+
+
+def compute_type(X: Any) -> np.dtype[Any]:
+    """Float64 for float64 rows, float32 for everything narrower."""
+    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+
+def choose(kernels: tuple[AbstractKernel, ...], X: Any, n_classes: int, loss: Loss) -> AbstractKernel:
+    """The first kernel of the list that can do it."""
+    return next(kernel for kernel in kernels if not kernel.refuses(X, n_classes, loss))

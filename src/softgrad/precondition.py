@@ -1,0 +1,180 @@
+"""Metrics for the solver: what the Hessian of the linear softmax looks like, cheaply.
+
+    H = 1/S sum_i r_i (diag(p_i) - p_i p_i') (x) x_i x_i' + l2 I  <=  1/2 (I - 11'/C) (x) Gram + l2 I          (Bohning 1992)
+
+so that M = I (x) (alpha Gram + l2 I), alpha near the mean of p (1 - p), is a metric that serves every class with one Cholesky factor; it
+holds the features' scales and correlations. Where C x D allows, the Hessian itself on a sample of rows takes over. A diagonal where D is
+too large for a Gram matrix. None of them moves the optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgrad import threads
+from softgrad.cholesky import factorise
+from softgrad.losses.loss import probabilities
+from softgrad.objective import LinearObjective
+from softgrad.solvers.solver import AbstractMetric, State
+
+Vector = NDArray[np.floating]
+
+GRAM_FEATURES = 8192  # a Gram matrix of 256 MB in float32
+SPARSE_GRAM_FEATURES = 2048  # the sample is made dense for it; and sparse features are less correlated
+HESSIAN_SIZE = 9000  # rows of a subsampled Hessian: 324 MB in float32
+PASS_SPEED, DENSE_SPEED = 60e9, 100e9  # flops a second that a pass and BLAS reach on two cores; only their ratio matters
+PASS_START = 2e-4  # seconds that a pass costs however short it is
+WINDOW = 8  # passes over which the rate of convergence is seen
+LEFT = 25  # passes that a fit still takes with a Hessian
+
+
+def sample(X: Any, r: NDArray[np.float64], n: int, seed: int, dtype: np.dtype[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """n of the rows that count (all, if there are fewer), in ascending order, and their X in dtype."""
+    counted = np.flatnonzero(r)
+    if len(counted) > n:
+        counted = np.sort(np.random.default_rng(seed).choice(counted, n, replace=False))
+    picked = X if len(counted) == X.shape[0] else X[counted]
+    return counted, (picked.toarray() if hasattr(picked, "indptr") else picked).astype(dtype)
+
+
+class Diagonal(AbstractMetric):
+    """M = diag(alpha_c mean x_d^2 + l2), alpha_c = p_c (1 - p_c) for the class shares p: no matrix at all."""
+
+    def __init__(self, objective: LinearObjective, shares: NDArray[np.float64], second_moment: NDArray[np.float64]):
+        alpha = np.maximum(shares * (1 - shares), 1e-12)
+        W = np.maximum(alpha[:, None] * second_moment + objective.l2, 1e-12)
+        self.inverse = 1 / objective.join(W, alpha)
+
+    def solve(self, gradient: Vector) -> Vector:
+        return gradient * self.inverse
+
+    def update(self, theta: Vector, state: State) -> None:
+        return
+
+
+class Gram(AbstractMetric):
+    """M = I (x) (alpha Gram + l2 I), and alpha for the intercepts, which centred features leave apart."""
+
+    def __init__(self, objective: LinearObjective, G: NDArray[Any], alpha: float):
+        self.objective, self.alpha = objective, alpha
+        A = G * G.dtype.type(alpha)
+        A[np.diag_indices_from(A)] += A.dtype.type(objective.l2)
+        self.factor = factorise(A)
+
+    def solve(self, gradient: Vector) -> Vector:
+        G, g = self.objective.split(gradient)
+        return self.objective.join(self.factor.solve(G.T).T, g / self.alpha)
+
+    def update(self, theta: Vector, state: State) -> None:
+        return
+
+
+class Hessian(AbstractMetric):
+    """The Hessian on a sample of rows, all classes together, intercepts included where they are fitted."""
+
+    def __init__(self, objective: LinearObjective, X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any]):
+        self.objective = objective
+        ones = np.ones((len(X), 1 if objective.fit_intercept else 0), X.dtype)
+        penalty = np.append(np.full(X.shape[1], objective.l2), np.zeros(ones.shape[1]))
+        H = hessian(np.hstack([X, ones]), r / r.sum(), P, penalty)
+        if objective.fit_intercept:  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
+            b = np.arange(P.shape[1]) * (X.shape[1] + 1) + X.shape[1]
+            H[np.ix_(b, b)] += H.dtype.type(float(np.mean(P * (1 - P))))
+        self.factor = factorise(H)
+
+    def solve(self, gradient: Vector) -> Vector:
+        G, g = self.objective.split(gradient)
+        both = np.hstack([G, g[:, None]]) if self.objective.fit_intercept else G
+        d = self.factor.solve(both.ravel()).reshape(both.shape)
+        return self.objective.join(d[:, : G.shape[1]], d[:, -1] if self.objective.fit_intercept else g)
+
+    def update(self, theta: Vector, state: State) -> None:
+        return
+
+
+def hessian(X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any], penalty: NDArray[np.float64]) -> NDArray[Any]:
+    """H[c, k] = sum_i r_i p_ic ([c = k] - p_ik) x_i x_i' + [c = k] diag(penalty), a (C D, C D) matrix with rows (c, d)."""
+    C, D = P.shape[1], X.shape[1]
+    H = np.empty((C, D, C, D), X.dtype)
+
+    def block(ck: tuple[int, int]) -> None:
+        c, k = ck
+        if c == k:
+            H[c, :, c] = weighted_gram(X, r * P[:, c] * (1 - P[:, c]))
+            H[c, np.arange(D), c, np.arange(D)] += penalty.astype(X.dtype)
+        else:
+            H[c, :, k] = H[k, :, c] = -weighted_gram(X, r * P[:, c] * P[:, k])
+
+    with threads.blas(1):
+        for _ in threads.in_order(block, ((c, k) for c in range(C) for k in range(c, C))):
+            pass
+    return H.reshape(C * D, C * D)
+
+
+def weighted_gram(X: NDArray[Any], w: NDArray[np.float64]) -> NDArray[Any]:
+    """sum_i w_i x_i x_i' for w >= 0, by half the products, since it is symmetric.
+
+    Only rows whose weight vanishes beside the mean in floating point are left out. Leaving out those below 1e-4 of the mean was tried:
+    three times faster on confident classes, but badly scaled features lost directions and steps went astray.
+    """
+    kept = np.flatnonzero(w > np.finfo(X.dtype).eps * w.mean())
+    S = X[kept] * np.sqrt(w[kept])[:, None].astype(X.dtype)
+    return S.T @ S
+
+
+@dataclass
+class Staged(AbstractMetric):
+    """A cheap metric first; the sampled Hessian takes over where that saves time.
+
+    It is bought when the passes still to come, at the rate of the last WINDOW, cost more than it does with the passes it leaves; or at
+    the latest when as much time went into passes as it costs (rent, then buy: never more than twice the time of the better choice).
+    Time is reckoned from flops, not measured, since the same call has to give the same bits.
+    """
+
+    now: AbstractMetric
+    objective: LinearObjective
+    X: Any  # all rows, from which the sample is taken
+    r: NDArray[np.float64]
+    seed: int
+    rows: int
+    tol: float
+    bought_at: int = 0
+    norms: list[float] = field(default_factory=list)
+
+    def solve(self, gradient: Vector) -> Vector:
+        return self.now.solve(gradient)
+
+    def update(self, theta: Vector, state: State) -> None:
+        self.norms.append(state.gradient_norm)
+        spent, ahead = state.passes - self.bought_at, self.passes_ahead()
+        price = self.hessian_seconds()
+        if spent * self.pass_seconds() < price and ahead * self.pass_seconds() < price + LEFT * 2 * self.pass_seconds():
+            return
+        self.bought_at = state.passes
+        self.norms.clear()
+        picked, X = sample(self.X, self.r, self.rows, self.seed + state.passes, self.objective.dtype)
+        coef, intercept = self.objective.to_users(theta)
+        z = X.astype(np.float64) @ coef.T + intercept
+        if self.objective.mu is not None:
+            X -= self.objective.mu.astype(X.dtype)
+        self.now = Hessian(self.objective, X, self.r[picked], probabilities(self.objective.loss, z))
+
+    def passes_ahead(self) -> float:
+        """Passes until the gradient is below tol, if it goes on falling as it did."""
+        if len(self.norms) <= WINDOW:
+            return 0.0
+        before, now = self.norms[-1 - WINDOW], self.norms[-1]
+        rate = max(np.log(before / now) / WINDOW, 1e-3) if now > 0 else np.inf
+        return float(np.log(now / self.tol) / rate) if now > self.tol else 0.0
+
+    def pass_seconds(self) -> float:
+        C, D = self.objective.shape
+        return PASS_START + 4 * self.X.shape[0] * C * D / PASS_SPEED
+
+    def hessian_seconds(self) -> float:
+        C, D = self.objective.shape
+        return PASS_START + (C * C * self.rows * D * D / 2 + (C * D) ** 3 / 3) / DENSE_SPEED

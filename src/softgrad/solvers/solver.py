@@ -1,0 +1,117 @@
+"""What a solver sees, and what it says when it is done. A solver knows no rows: it sees a value, a gradient and a metric."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Status(enum.Enum):
+    """How a run ended; `converged` and `advice` belong to it."""
+
+    CONVERGED = "the gradient is below tol"
+    PRECISION = "the value cannot be told apart from its optimum in this floating point type"
+    MAX_ITER = "max_iter was reached before the gradient was below tol"
+    LINE_SEARCH = "no step along the search direction makes the value smaller"
+    NOT_FINITE = "the value or the gradient is not finite"
+
+    @property
+    def converged(self) -> bool:
+        return self in (Status.CONVERGED, Status.PRECISION)
+
+    @property
+    def advice(self) -> str:
+        """What to do next; empty after success."""
+        return {
+            Status.MAX_ITER: "raise max_iter, raise tol, or lower C: weakly regularised, separable classes have their optimum far away",
+            Status.LINE_SEARCH: "scale the features to similar ranges, fit in float64, or raise tol; check a loss of your own",
+            Status.NOT_FINITE: "scale the features down or lower C: scores overflow",
+        }.get(self, "")
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is after `passes` evaluations; what callbacks receive."""
+
+    passes: int
+    iteration: int
+    value: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found: the parameters, the value there, how it ended and what it cost."""
+
+    parameters: NDArray[np.floating] = field(repr=False)
+    value: float
+    status: Status
+    gradient_norm: float
+    passes: int
+    iterations: int
+    seconds: float
+    trace: tuple[State, ...] = field(repr=False)
+
+    @property
+    def converged(self) -> bool:
+        return self.status.converged
+
+    @property
+    def advice(self) -> str:
+        return self.status.advice
+
+
+class Objective(Protocol):
+    """A function to minimise, seen from outside."""
+
+    passes: int  # evaluations so far
+
+    @property
+    def noise(self) -> float:
+        """Relative rounding error of the value."""
+        ...
+
+    def value_gradient(self, theta: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]: ...
+
+    def norm(self, gradient: NDArray[np.floating]) -> float:
+        """The max-norm of the gradient that tol bounds, in the user's coordinates."""
+        ...
+
+
+class AbstractMetric(ABC):
+    """A positive definite approximation M of the Hessian."""
+
+    @abstractmethod
+    def solve(self, gradient: NDArray[np.floating]) -> NDArray[np.floating]:
+        """M^-1 gradient."""
+
+    @abstractmethod
+    def update(self, theta: NDArray[np.floating], state: State) -> None:
+        """A chance to become a better one, before the next direction is made."""
+
+
+Callback = Callable[[State], None]
+
+
+class AbstractSolver(ABC):
+    """An algorithm that takes an objective to its minimum, until the max-norm of the gradient is at most tol."""
+
+    tol: float
+
+    @abstractmethod
+    def minimize(
+        self,
+        objective: Objective,
+        start: NDArray[np.floating],
+        metric: AbstractMetric,
+        callback: Callback | None = None,
+        began: float | None = None,
+    ) -> Result:
+        """Minimise from start; never raises for numerical trouble, the status tells. Seconds count from `began`, of perf_counter."""

@@ -1,0 +1,138 @@
+"""How many threads softgrad may use, and the one pool that runs them.
+
+Threads are Python threads: the kernels and BLAS release the interpreter lock. There is no OpenMP, whose copies in one process fight each
+other. The count is min(affinity, cgroup quota), so a container with 2 cores of 64 gets 2 threads, not 64.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_limit: int | None = None
+
+
+def affinity() -> int:
+    """Processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def quota(root: Path = Path("/sys/fs/cgroup"), group: Path = Path("/proc/self/cgroup")) -> float:
+    """Processors that the control group allows, the tightest of all levels above this process; inf without a quota."""
+    with contextlib.suppress(OSError):
+        for line in group.read_text().splitlines():
+            number, names, path = line.split(":", 2)
+            if number == "0":
+                return min(map(_quota_v2, _upwards(root, path)), default=math.inf)
+            if "cpu" in names.split(","):
+                return min(map(_quota_v1, _upwards(root / "cpu", path)), default=math.inf)
+    return math.inf
+
+
+def _upwards(root: Path, path: str) -> Iterator[Path]:
+    folder = root / path.lstrip("/")
+    yield folder
+    for parent in folder.parents:
+        if parent == root.parent:
+            return
+        yield parent
+
+
+def _quota_v2(folder: Path) -> float:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: an empty cpu.max, as some kernels show
+        allowed, period = (folder / "cpu.max").read_text().split()
+        if allowed != "max":
+            return int(allowed) / int(period)
+    return math.inf
+
+
+def _quota_v1(folder: Path) -> float:
+    with contextlib.suppress(OSError, ValueError):
+        allowed = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+        if allowed > 0:
+            return allowed / period
+    return math.inf
+
+
+@lru_cache(maxsize=1)
+def available() -> int:
+    """Threads that this process may keep busy: min(affinity, quota), at least 1."""
+    return max(1, math.ceil(min(affinity(), quota())))
+
+
+def count() -> int:
+    """Threads in use: what `limit` says, else what is available."""
+    return _limit if _limit is not None else available()
+
+
+@contextlib.contextmanager
+def limit(n: int) -> Iterator[None]:
+    """Use n threads inside the block; results are the same bits for every n."""
+    global _limit  # noqa: PLW0603 - one process, one number
+    before, _limit = _limit, max(1, int(n))
+    try:
+        yield
+    finally:
+        _limit = before
+
+
+@lru_cache(maxsize=8)
+def _pool(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="softgrad")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear) if hasattr(os, "register_at_fork") else None
+
+
+def in_order(part: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """part(item) for each item, computed on `count()` threads, handed out in the order of the items.
+
+    At most two results per thread wait at any time, so that memory stays bounded however many items there are.
+    """
+    n = count()
+    if n == 1:
+        yield from map(part, items)
+        return
+    waiting: deque[Any] = deque()
+    try:
+        for item in items:
+            waiting.append(_pool(n).submit(part, item))
+            if len(waiting) >= 2 * n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@lru_cache(maxsize=2)
+def _blas(with_scipy: bool) -> Any:  # noqa: ARG001 - SciPy brings a BLAS of its own, which has to be found once it is loaded
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextlib.contextmanager
+def blas(n: int) -> Iterator[None]:
+    """BLAS on n threads inside the block.
+
+    On one, wherever our own threads share the work: bits must not depend on their number, and the threads of a BLAS that has just finished
+    spin for a tenth of a second on the processors that ours need.
+    """
+    with _blas("scipy.linalg" in sys.modules).limit(limits=n, user_api="blas"):
+        yield

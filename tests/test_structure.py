@@ -1,0 +1,195 @@
+"""The house stays as drawn: arrows point down, rooms know their neighbours only by name of the abstract, nothing heavy at the door."""
+
+import ast
+import operator
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import softgrad
+
+HOUSE = Path(__file__).parents[1]
+SOURCE = HOUSE / "src" / "softgrad"
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(SOURCE.rglob("*.py"))
+}
+
+LAZY = {f"softgrad.{module}" for module in MODULES}
+
+# A floor for every room or package. A name that is missing here makes the test red: say where the new room lies.
+FLOORS = {
+    "arrays": 0, "threads": 0, "atomic": 0,
+    "cholesky": 1, "losses": 1, "data": 1, "model_file": 1,
+    "blocks": 2, "kernels": 2, "solvers": 2,
+    "objective": 3, "precondition": 3,
+    "training": 4,
+    "classifier": 5,
+    "report": 6,
+    "cli": 7, "__main__": 7,
+    "__init__": 8,
+}  # fmt: skip
+
+# Rooms that others on their floor, or of their package, may import: the abstract ones, which say what the others are.
+ABSTRACT = {"losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "data.dataset", "data.reading"}
+
+# Arrows between rooms of one floor that are meant, and why.
+MEANT = {
+    ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
+    ("data.door", "data.*"): "the door chooses among the readers",
+    ("data.cifar10", "data.array_pickle"): "the official files are pickles",
+    ("data.assemble", "data.split"): "a data set without a test part is split",
+    ("cli", "cli.*"): "the entry chooses among the commands",
+    ("cli.*", "cli.console"): "every command writes to the terminal in one way",
+    ("cli.*", "cli.parser"): "the parsed arguments have their type there",
+    ("cli.*", "cli.machine"): "what the machine is: told by info and by bench",
+    ("cli.*", "cli.results"): "files that a command leaves behind",
+    ("__main__", "cli"): "python -m softgrad is the command line",
+}
+
+
+def package(module):
+    return module.split(".")[0] or "__init__"
+
+
+def name_of(text):
+    """Module of the library that `from text import ...` or `import text` means: 'losses.loss' for softgrad.losses.loss."""
+    return text.removeprefix("softgrad").removeprefix(".") or "__init__"
+
+
+def imports(module, source):
+    """Rooms that a room imports, wherever in it and however, as (name, line)."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((name_of(a.name), node.lineno) for a in node.names if a.name.split(".")[0] == "softgrad")
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"{module}:{node.lineno} imports by dots; say the name")
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "softgrad":
+            for alias in node.names:  # `from softgrad.data import idx` means the room, `import load` the door
+                inner = name_of(f"{node.module}.{alias.name}")
+                yield (inner if inner in MODULES else name_of(node.module)), node.lineno
+        elif isinstance(node, ast.Constant) and node.value in LAZY:  # what import_module is given
+            yield name_of(node.value), node.lineno
+
+
+def matches(module, pattern):
+    return module == pattern or (pattern.endswith(".*") and module.startswith(pattern[:-1]))
+
+
+def allowed(module, imported):
+    """Whether the arrow may be drawn."""
+    here, there = FLOORS[package(module)], FLOORS[package(imported)]
+    if imported == "__init__":
+        return here == 7  # commands are users; they come in by the front door
+    if there != here:
+        return there < here
+    if "." not in module and package(imported) == module and MODULES[module].name == "__init__.py":
+        return True  # a package's door names its rooms
+    return imported in ABSTRACT or any(matches(module, a) and matches(imported, b) for a, b in MEANT)
+
+
+def test_every_room_has_a_floor():
+    assert {package(module) or "__init__" for module in MODULES if module} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_point_down(module):
+    name = module or "__init__"
+    source = MODULES[module].read_text()
+    wrong = [f"{name}:{line} imports {imported}" for imported, line in imports(name, source) if not allowed(name, imported)]
+    assert not wrong
+
+
+def test_the_rule_can_be_broken():
+    """The checks above see lazy imports, upward arrows and neighbours."""
+    source = """def f():
+    from softgrad.training import fit
+    import softgrad.losses.targets
+from softgrad.losses import loss
+importlib.import_module("softgrad.report")"""
+    assert dict(imports("losses.weights", source)) == {
+        "training": 2,
+        "losses.targets": 3,
+        "losses.loss": 4,
+        "report": 5,
+    }
+    assert not allowed("losses.weights", "training")
+    assert not allowed("losses.weights", "losses.targets")
+    assert allowed("losses.weights", "losses.loss")
+    assert not allowed("kernels.tiled", "kernels.native")
+    assert not allowed("objective", "__init__")
+    assert not allowed("objective", "precondition")
+    with pytest.raises(AssertionError):
+        list(imports("losses.weights", "from . import loss"))
+
+
+def test_exceptions_are_still_needed():
+    """An arrow that nobody draws any more leaves the list."""
+    drawn = {(m or "__init__", imported) for m, path in MODULES.items() for imported, _ in imports(m, path.read_text())}
+    unused = [pair for pair in MEANT if not any(matches(a, pair[0]) and matches(b, pair[1]) and a != b for a, b in drawn)]
+    assert not unused
+
+
+# ---- what is loaded -------------------------------------------------------------------------------------------------
+
+HEAVY = ("scipy", "sklearn", "matplotlib", "pandas", "torch", "PIL")
+
+
+def loaded(statement):
+    """Heavy packages in memory after a statement, in a Python of its own."""
+    code = f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    return ast.literal_eval(out.stdout)
+
+
+def test_the_front_door_loads_numpy_only():
+    assert loaded("import softgrad; dir(softgrad); softgrad.softmax([1.0, 2.0])") == []
+
+
+def test_that_test_can_fail():
+    assert {"scipy", "sklearn"} <= set(loaded("import softgrad.classifier"))
+    assert loaded("import softgrad; softgrad.SoftmaxClassifier") != []
+
+
+def test_names_at_the_front_door_are_there():
+    code = "import softgrad as s\nfor name in s.__all__: getattr(s, name)\nassert set(s.__all__) <= set(dir(s))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        operator.attrgetter("nothing")(softgrad)
+
+
+# ---- size -----------------------------------------------------------------------------------------------------------
+
+FILES = [
+    path
+    for folder, end in (("src/softgrad", "py"), ("native", "[ch]pp"), ("tests", "py"))
+    for path in sorted((HOUSE / folder).rglob(f"*.{end}"))
+]
+
+
+def body_lines(function):
+    """Lines of a function's statements, its docstring left out."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_files_can_be_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) < 400
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_fit_on_a_screen(module):
+    functions = [n for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [(f.name, body_lines(f)) for f in functions if body_lines(f) >= 40] == []
+
+
+def test_there_is_no_drawer():
+    drawers = {"utils", "util", "helpers", "helper", "misc", "common", "tools", "stuff"}
+    assert [path for path in FILES if path.stem.strip("_") in drawers] == []
+
+
+def test_every_room_says_what_it_is():
+    assert [module for module, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))] == []
