@@ -3,6 +3,7 @@
 //   forward   Z[r][c] = intercept[c] + sum_d x[r][d] coef[c][d]
 //   formula   Z -> G in place (score.hpp)
 //   backward  grad_coef[c][d] += sum_r G[r][c] x[r][d]
+// X is never used where it lies: NumPy's arrays start 16 bytes off a cache line, and every second load would touch two lines.
 // D is cut into pieces so that a piece of coef (C x PIECE) fits the first-level cache. x, coef and its gradient are kept piece
 // by piece: with rows a power of two apart all of them would share a few sets of that cache.
 #pragma once
@@ -15,7 +16,7 @@ namespace SOFTGRAD_ISA {
 
 template <class T, class S, class Heat>
 class Head {
-    static constexpr int TILE = 32, PIECE = 2048 / int(sizeof(T)), STEP = 2 * LANES<T>, L = LANES<T>;
+    static constexpr int TILE = 16, PIECE = 2048 / int(sizeof(T)), STEP = 2 * LANES<T>, L = LANES<T>;
     static constexpr int ROW = PIECE + 64 / int(sizeof(T));     // one cache line more, for the same reason
 
    public:
@@ -76,10 +77,8 @@ class Head {
             filled, [&](std::int64_t k) { return rows[k]; }, [&](std::int64_t k) { return z + k * C; },
             [&](std::int64_t k) { return z + k * C; });
         if (bad >= 0) return bad;
-        for (std::int64_t p = 0; p < pieces; p++) {
-            const View x = piece(rows, filled, p);
-            backward<T>(x.first, x.stride, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);
-        }
+        for (std::int64_t p = 0; p < pieces; p++)
+            backward<T>(tile + p * TILE * ROW, ROW, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] += double(z[k * C + c]);
         if (call.grad_X) gradient_of_rows(rows, filled);
@@ -88,22 +87,18 @@ class Head {
 
     const S *row(std::int64_t i) const { return static_cast<const S *>(call.X) + i * D; }
 
-    // Where a piece of the tile's rows is found: in X itself if it can be used as it stands, else unpacked in the tile.
-    struct View { const T *first; std::int64_t stride; };
-    View piece(const std::int64_t *rows, int filled, std::int64_t p) {
-        if constexpr (sizeof(S) == sizeof(T))
-            if (0 && count(p) == length(p) && rows[filled - 1] - rows[0] == filled - 1) return {(const T *)row(rows[0]) + p * PIECE, D};
-        return {tile + p * TILE * ROW, ROW};
-    }
-
+    // Z of the tile. A whole piece is read by the products themselves, a ragged one is unpacked and filled up with zeros first.
     void scores(const std::int64_t *rows, int filled, Ahead &ahead) {
+        const S *stored[TILE];
         for (std::int64_t j = 0; j < filled * C * L; j++) sums[j] = 0;
         for (std::int64_t p = 0; p < pieces; p++) {
-            const View x = piece(rows, filled, p);
-            T *own = tile + p * TILE * ROW;
-            if (x.first == own)
-                for (int k = 0; k < filled; k++) unpack(row(rows[k]) + p * PIECE, own + k * ROW, count(p), length(p));
-            forward<T>(x.first, x.stride, filled, coef + p * C * PIECE, int(C), blocks, length(p), sums, ahead);
+            T *x = tile + p * TILE * ROW;
+            const bool whole = count(p) == length(p);
+            for (int k = 0; k < filled; k++) {
+                stored[k] = row(rows[k]) + p * PIECE;
+                if (!whole) unpack(stored[k], x + k * ROW, count(p), length(p));
+            }
+            forward<T, S>(x, ROW, filled, whole ? stored : nullptr, coef + p * C * PIECE, int(C), blocks, length(p), sums, ahead);
         }
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) z[k * C + c] = total<T>(load(sums + (k * C + c) * L)) + call.intercept[c];

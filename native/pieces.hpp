@@ -1,7 +1,7 @@
 // Three small matrix products on pieces of D numbers, all with the lanes along D. Strides count numbers of T.
 #pragma once
 
-#include "simd.hpp"
+#include "storage.hpp"
 
 namespace SOFTGRAD_ISA {
 
@@ -36,9 +36,22 @@ struct Ahead {
     }
 };
 
+// Where rows of x come from: they are in the tile already, or they are read from X as it is stored and left in the tile.
+struct InTile {
+    template <class T> INLINE Vec<T> operator()(T *tile, int, int) const { return load(tile); }
+};
+template <class S> struct FromX {
+    const S *const *rows;
+    template <class T> INLINE Vec<T> operator()(T *tile, int r, int d) const {
+        const Vec<T> v = numbers(rows[r] + d);
+        store(tile, v);
+        return v;
+    }
+};
+
 // sums[r][c] += x[r] * coef[c], lane by lane: sums is [row][class][lane] and becomes a score when its lanes are added up.
-template <class T, int ROWS, int K>
-inline void add_products(const T *x, std::int64_t row, const T *coef, int length, T *sums, std::int64_t classes,
+template <class T, int ROWS, int K, class Source>
+inline void add_products(T *x, std::int64_t row, Source source, const T *coef, int length, T *sums, std::int64_t classes,
                          int lines, Ahead &ahead) {
     constexpr int L = LANES<T>;
     Vec<T> acc[ROWS][K];
@@ -50,7 +63,7 @@ inline void add_products(const T *x, std::int64_t row, const T *coef, int length
         next.next(lines);
         for (const int end = d + 2 * L; d < end; d += L) {
             Vec<T> v[ROWS];
-            for (int r = 0; r < ROWS; r++) v[r] = load(x + r * row + d);
+            for (int r = 0; r < ROWS; r++) v[r] = source(x + r * row + d, r, d);
             for (int c = 0; c < K; c++) {
                 const Vec<T> w = held(load(coef + c * length + d));
                 for (int r = 0; r < ROWS; r++) acc[r][c] = fma(v[r], w, acc[r][c]);
@@ -62,17 +75,22 @@ inline void add_products(const T *x, std::int64_t row, const T *coef, int length
         for (int c = 0; c < K; c++) store(sums + (r * classes + c) * L, acc[r][c]);
 }
 
-template <class T>
-void forward(const T *x, std::int64_t row, int rows, const T *coef, int C, Blocks blocks, int length, T *sums, Ahead &ahead) {
+// The first block of classes fetches the rows from X, unless `stored` is null: then the tile holds them already.
+template <class T, class S>
+void forward(T *x, std::int64_t row, int rows, const S *const *stored, const T *coef, int C, Blocks blocks, int length, T *sums,
+             Ahead &ahead) {
     constexpr int L = LANES<T>;
     for (int r = 0; r < rows; r += 2)
         blocks.each([&](int c, auto size) {
-            const T *xr = x + r * row, *w = coef + std::int64_t(c) * length;
-            T *to = sums + (std::int64_t(r) * C + c) * L;
-            if (r + 1 < rows)
-                add_products<T, 2, size.value>(xr, row, w, length, to, C, c == 0, ahead);
-            else
-                add_products<T, 1, size.value>(xr, row, w, length, to, C, c == 0, ahead);
+            constexpr int K = size.value;
+            T *xr = x + r * row, *to = sums + (std::int64_t(r) * C + c) * L;
+            const T *w = coef + std::int64_t(c) * length;
+            const bool pair = r + 1 < rows, fresh = c == 0 && stored;
+            const FromX<S> from{stored + (fresh ? r : 0)};
+            if (pair && fresh) add_products<T, 2, K>(xr, row, from, w, length, to, C, 1, ahead);
+            else if (fresh) add_products<T, 1, K>(xr, row, from, w, length, to, C, 1, ahead);
+            else if (pair) add_products<T, 2, K>(xr, row, InTile{}, w, length, to, C, c == 0, ahead);
+            else add_products<T, 1, K>(xr, row, InTile{}, w, length, to, C, c == 0, ahead);
         });
 }
 

@@ -6,6 +6,7 @@ label one of them is 0 and the measure is the entry itself.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -47,9 +48,6 @@ def score_rows(scores, *, labels=None, targets=None, class_weight=None, row_weig
     return bad, losses, gradient
 
 
-# ---- truth for rows -------------------------------------------------------------------------------------------------------
-
-
 def exact_row(z, q, w, r, temperature, smoothing):
     """Loss, gradient and the size of the gradient's terms of one row; q is the full distribution.
 
@@ -60,24 +58,24 @@ def exact_row(z, q, w, r, temperature, smoothing):
         top = max(map(float, z))
         e = [mpmath.exp((mpmath.mpf(float(v)) - mpmath.mpf(top)) / T) if v > -np.inf else mpmath.mpf(0) for v in z]
         total = mpmath.fsum(e)
-        a = [mpmath.mpf(float(wj)) * ((1 - smoothing) * mpmath.mpf(float(qj)) + smoothing / len(z)) for wj, qj in zip(w, q)]
+        a = [mpmath.mpf(float(wj)) * ((1 - smoothing) * mpmath.mpf(float(qj)) + smoothing / len(z)) for wj, qj in zip(w, q, strict=True)]
         A = mpmath.fsum(a)
         loss = mpmath.mpf(0)
-        for aj, v in zip(a, z):
+        for aj, v in zip(a, z, strict=True):
             if aj > 0:
                 loss += aj * (mpmath.log(total) + (mpmath.mpf(top) - mpmath.mpf(float(v))) / T) if v > -np.inf else mpmath.inf
         step = r / T
-        pull = [ej / total * (A - aj) for ej, aj in zip(e, a)]
-        push = [aj * (total - ej) / total for ej, aj in zip(e, a)]
-        gradient = [step * (x - y) for x, y in zip(pull, push)]
-        size = [abs(step) * (x + y) for x, y in zip(pull, push)]
+        pull = [ej / total * (A - aj) for ej, aj in zip(e, a, strict=True)]
+        push = [aj * (total - ej) / total for ej, aj in zip(e, a, strict=True)]
+        gradient = [step * (x - y) for x, y in zip(pull, push, strict=True)]
+        size = [abs(step) * (x + y) for x, y in zip(pull, push, strict=True)]
         return r * loss, gradient, size
 
 
 def worst(values, truth, size, tiny):
     """The largest error in units of size (0 where both are below the smallest normal number)."""
     error = 0.0
-    for value, exact, unit in zip(values, truth, size):
+    for value, exact, unit in zip(values, truth, size, strict=True):
         if exact == mpmath.inf or not np.isfinite(value):
             if value != exact:
                 return np.inf
@@ -94,8 +92,7 @@ def zoo(dtype, C, rng):
     rows = {"normal": rng.normal(size=C), "wide": far / 3 * rng.normal(size=C), "equal": np.zeros(C),
             "equal, not round": np.full(C, -1234.567)}
     for margin in (0.1, 3.3, 17.7, 40.3, 0.73 * far, far):
-        z = -rng.uniform(0.8, 1.0, size=C) * margin
-        z[rng.integers(C)] = 0
+        z = np.where(np.arange(C) == rng.integers(C), 0, -rng.uniform(0.8, 1.0, size=C) * margin)
         rows[f"margin {margin:.1f}"] = z
         rows[f"margin {margin:.1f}, moved"] = z + rng.normal() * 10
         rows[f"margin {margin:.1f}, far away"] = z + 1e6
@@ -104,10 +101,8 @@ def zoo(dtype, C, rng):
         tie[:2] = tie.max() + 2.2
         near = tie.copy()
         near[0] = np.nextafter(dtype(near[1]), dtype(-9))
-        hole = 3 * rng.normal(size=C)
-        hole[rng.integers(C)] = -np.inf
-        only = np.full(C, -np.inf)
-        only[-1] = 3.7
+        hole = np.where(np.arange(C) == rng.integers(C), -np.inf, 3 * rng.normal(size=C))
+        only = np.where(np.arange(C) == C - 1, 3.7, -np.inf)
         rows |= {"tie": tie, "nearly a tie": near, "impossible": hole, "one possible": only}
         rows["huge"] = np.where(np.arange(C) == 1, 3e38, -3e38)
         rows["masked"] = np.where(np.arange(C) % 2, float(np.finfo(np.float32).min), rng.normal(size=C))
@@ -197,7 +192,7 @@ def test_a_split_of_the_rows_over_threads_changes_no_bit(isa, dtype, C):
     labels = rng.integers(-1, C, size=523)
     _, losses, gradient = score_rows(scores, labels=labels, smoothing=0.1, temperature=1.3)
     cuts = [0, 1, 100, 133, 300, 523]
-    slices = [slice(a, b) for a, b in zip(cuts, cuts[1:])]
+    slices = [slice(a, b) for a, b in pairwise(cuts)]
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(lambda s: score_rows(scores[s], labels=labels[s], smoothing=0.1, temperature=1.3), slices))
     assert np.array_equal(losses, np.concatenate([part[1] for part in parts]))
@@ -213,8 +208,7 @@ def test_rows_that_do_not_count_are_not_read(isa, dtype, C):
     weight = rng.uniform(1, 2, size=50)
     out_by_label, out_by_weight = np.arange(50) % 3 == 0, np.arange(50) % 5 == 0
     labels[out_by_label], weight[out_by_weight] = -1, 0
-    counted = ~(out_by_label | out_by_weight)
-    scores[~counted] = np.nan
+    scores[~(counted := ~(out_by_label | out_by_weight))] = np.nan
     bad, losses, gradient = score_rows(scores, labels=labels, row_weight=weight)
     assert bad == -1
     assert (losses[~counted] == 0).all()
@@ -244,16 +238,12 @@ def test_the_first_row_without_a_softmax_is_named(isa, dtype, C, poison, smoothi
 
 @pytest.mark.parametrize("C", [3, 50])
 def test_an_impossible_label_costs_infinitely_much_but_its_gradient_is_finite(isa, C):
-    scores = np.zeros((2, C), dtype=np.float32)
-    scores[:, 1] = -np.inf
+    scores = np.where(np.arange(C) == 1, -np.inf, np.zeros((2, C))).astype(np.float32)
     _, losses, gradient = score_rows(scores, labels=np.array([1, 0]))
     assert losses[0] == np.inf
     assert gradient[0, 1] == -1
     assert gradient[1, 1] == 0
     assert np.isfinite(gradient).all()
-
-
-# ---- heads ----------------------------------------------------------------------------------------------------------------
 
 
 def linear_truth(X, coef, intercept, labels, *, targets=None, class_weight=None, row_weight=None, temperature=1.0,
@@ -284,8 +274,7 @@ STORED = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "
 def stored_rows(kind, n, D, rng):
     """X as it is stored, and the numbers it means."""
     if kind == "uint8":
-        X = rng.integers(256, size=(n, D), dtype=np.uint8)
-        return X, X.astype(np.float32)
+        return (X := rng.integers(256, size=(n, D), dtype=np.uint8)), X.astype(np.float32)
     X = rng.normal(size=(n, D)).astype(np.float32)
     if kind == "bfloat16":
         bits = (X.view(np.uint32) >> 16).astype(np.uint16)
@@ -310,7 +299,7 @@ def assert_head(found, truth, X, eps):
     assert bad == -1
     tolerance = 8 * eps * (2 + np.sqrt(max(X.shape)) / 4)
     assert (np.abs(losses - true_losses) <= tolerance * loss_size + 1e-300).all()
-    for value, exact, size in zip(gradients, true_gradients, sizes):
+    for value, exact, size in zip(gradients, true_gradients, sizes, strict=True):
         if value is not None:
             assert (np.abs(value - exact) <= tolerance * size + 1e-300).all()
 
@@ -332,14 +321,17 @@ def test_head_agrees_with_float64(isa, kind, C, D):
             assert_head(found, linear_truth(numbers, coef, intercept, labels, **extra), X, np.finfo(T).eps)
 
 
-def test_head_takes_distributions(isa):
+def test_head_takes_distributions_and_read_only_rows_and_repeats_its_bits(isa):
     rng = np.random.default_rng(5)
-    X = rng.normal(size=(45, 30)).astype(np.float32)
+    X = rng.normal(size=(45, 777)).astype(np.float32)
+    X.flags.writeable = False
     for C in (4, 40):
-        coef, intercept = rng.normal(size=(C, 30)).astype(np.float32), np.zeros(C, np.float32)
+        coef, intercept = rng.normal(size=(C, 777)).astype(np.float32), np.zeros(C, np.float32)
         q = rng.dirichlet(np.ones(C), size=45).astype(np.float32)
-        found = head_rows(X, coef, intercept, None, targets=q)
+        found, again = (head_rows(X, coef, intercept, None, targets=q) for _ in range(2))
         assert_head(found, linear_truth(X, coef, intercept, None, targets=q), X, np.finfo(np.float32).eps)
+        assert np.array_equal(found[1], again[1])
+        assert all(np.array_equal(a, b) for a, b in zip(found[2], again[2], strict=True))
 
 
 def test_head_keeps_the_gradient_of_confident_rows(isa):
@@ -348,10 +340,8 @@ def test_head_keeps_the_gradient_of_confident_rows(isa):
     labels = np.arange(4)
     for kind in (np.float32, np.float16, np.uint8):
         _, losses, (grad_coef, _, _) = head_rows(X.astype(kind), coef, np.zeros(4, np.float32), labels)
-        tail = np.exp(-60.0)
-        expected = tail * (np.ones((4, 4)) - 4 * np.eye(4))
-        assert np.allclose(losses, 3 * tail, rtol=1e-6, atol=0)
-        assert np.allclose(grad_coef, expected, rtol=1e-6, atol=0)
+        assert np.allclose(losses, 3 * np.exp(-60.0), rtol=1e-6, atol=0)
+        assert np.allclose(grad_coef, np.exp(-60.0) * (1 - 4 * np.eye(4)), rtol=1e-6, atol=0)
 
 
 def test_half_numbers_of_every_kind(isa):
@@ -379,21 +369,6 @@ def test_head_names_the_bad_row_and_skips_those_that_do_not_count(isa):
     assert bad == -1
     assert losses[7] == losses[33] == 0
     assert (grad_X[[7, 33]] == 0).all()
-
-
-def test_head_repeats_its_bits(isa):
-    rng = np.random.default_rng(3)
-    X, coef = rng.normal(size=(100, 777)).astype(np.float32), rng.normal(size=(10, 777)).astype(np.float32)
-    labels = rng.integers(10, size=100)
-    first, second = (head_rows(X, coef, np.zeros(10, np.float32), labels) for _ in range(2))
-    assert np.array_equal(first[1], second[1])
-    assert all(np.array_equal(a, b) for a, b in zip(first[2], second[2]))
-
-
-def test_read_only_rows_are_welcome(isa):
-    X = np.ones((5, 8), dtype=np.uint8)
-    X.flags.writeable = False
-    assert head_rows(X, np.ones((3, 8), np.float32), np.zeros(3, np.float32), np.zeros(5, dtype=np.int64))[0] == -1
 
 
 @pytest.mark.parametrize("C", [1, 2, 10, 31, 77, 1016])
