@@ -2,7 +2,7 @@
 
     f(W, b) = mean_i (logsumexp(W x_i + b) - (W x_i + b)_y_i) + l2/2 |W|^2,        gap = f / f* - 1
 
-One judge for all: f in float64, from the coefficients that a fit hands out. f* is softgrad's own fit in float64 to a tiny gradient, and
+One judge for all: f in float64, from the coefficients that a fit hands out. f* is softgrad's own fit to a tiny gradient, and
 the gradient that the judge (not the fit) finds there bounds how far it may still be above the optimum.
 """
 
@@ -67,11 +67,11 @@ def value_gradient(
 
 
 @lru_cache(maxsize=8)
-def best(name: str, small: bool, tol: float) -> Best:
-    """f* of a problem."""
+def best(name: str, small: bool, tol: float, wide: bool) -> Best:
+    """f* of a problem, by a fit in float64 (wide) or in the problem's own type."""
     problem = load(name, small)
     with two_threads():
-        model = _softgrad(problem, problem.X.astype(np.float64), tol, MOST)
+        model = _softgrad(problem, problem.X.astype(np.float64) if wide else problem.X, tol, MOST)
         found, G, g = value_gradient(problem, model.coef_, model.intercept_)
     norm = float(max(np.abs(G).max(), np.abs(g).max()))
     return Best(found, float(np.vdot(G, G)) / (2 * problem.l2), norm)

@@ -32,7 +32,7 @@ FLOORS = {
 }  # fmt: skip
 
 # Rooms that others on their floor, or of their package, may import: the abstract ones, which say what the others are.
-ABSTRACT = {"losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "data.dataset", "data.reading"}
+ABSTRACT = {"losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors", "data.dataset", "data.reading"}
 
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {

@@ -20,6 +20,7 @@ from softgrad.blocks.memory import in_memory
 from softgrad.kernels.fused import AbstractKernel, compute_type
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss
+from softgrad.solvers.vectors import add, inner
 
 Vector = NDArray[np.floating]
 
@@ -86,18 +87,17 @@ class LinearObjective:
             g = np.zeros_like(g)
         elif self.mu is not None:
             G -= np.outer(g, self.mu)
-        W = self.split(theta)[0]
-        if self.l2:
-            G += self.l2 * W
-        penalty = 0.5 * self.l2 * float(np.vdot(W, W))
-        return float(value) * scale + penalty, self.join(G, g)
+        gradient = self.join(G, g)
+        flat = theta[: W.size]
+        add(gradient[: W.size], self.l2, flat)
+        return float(value) * scale + 0.5 * self.l2 * inner(flat, flat), gradient
 
     def norm(self, gradient: Vector) -> float:
         """Max-norm of the gradient by the user's coef and intercept: dW = dW_centred + dbeta mu'."""
         G, g = self.split(gradient)
         if self.mu is not None:
             G = G + np.outer(g, self.mu)
-        return float(max(np.abs(G).max(initial=0.0), np.abs(g).max(initial=0.0)))
+        return float(max(G.max(initial=0.0), -G.min(initial=0.0), g.max(initial=0.0), -g.min(initial=0.0)))
 
 
 def linear_value_and_grad(

@@ -29,6 +29,13 @@ class Block:
         return Block(self.X[k], self.y[k], self.r[k])
 
 
+LONG = 1 << 22
+
+
+def _total(term: Any) -> NDArray[Any]:
+    return term if np.size(term) > LONG else np.array(term, np.float64, order="K")
+
+
 class AbstractRowBlocks(ABC):
     """Rows as a sequence of blocks that can be walked through any number of times."""
 
@@ -37,12 +44,15 @@ class AbstractRowBlocks(ABC):
         """The blocks in their order."""
 
     def sum(self, part: Callable[..., tuple[Any, ...]], *shared: Any) -> tuple[NDArray[np.float64], ...]:
-        """sum over blocks of part(block, *shared), which returns a tuple of numbers and arrays; added in float64, in order."""
+        """sum over blocks of part(block, *shared), which returns a tuple of numbers and arrays; added in order, in float64.
+
+        Arrays of more than LONG numbers are added in their own type: they come in few blocks, and twice their memory would be spent.
+        """
         totals: list[NDArray[np.float64]] = []
         with threads.blas(1):
             for terms in threads.in_order(lambda block: part(block, *shared), self.blocks()):
                 if not totals:
-                    totals = [np.array(term, np.float64, order="K") for term in terms]
+                    totals = [_total(term) for term in terms]
                     continue
                 for total, term in zip(totals, terms, strict=True):
                     np.add(total, term, out=total)

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Objective, Result, State, Status
+from softgrad.solvers.vectors import add, inner
 
 Vector = NDArray[np.floating]
+HOLD = 1 << 31  # bytes of pairs at most: very long vectors get fewer than `memory`
 
 
 class Point(NamedTuple):
@@ -30,16 +32,11 @@ class Point(NamedTuple):
     gradient: Vector
 
 
-def inner(a: Vector, b: Vector) -> float:
-    """The scalar product a.b."""
-    return float(np.dot(a, b))
-
-
 class Pairs:
     """The last `memory` steps s and gradient changes y, and the direction that they make with a metric."""
 
-    def __init__(self, memory: int):
-        self.kept: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
+    def __init__(self, memory: int, nbytes: int):
+        self.kept: deque[tuple[Vector, Vector, float]] = deque(maxlen=max(3, min(memory, HOLD // (2 * nbytes))))
 
     def add(self, s: Vector, y: Vector) -> None:
         sy = inner(s, y)
@@ -50,13 +47,13 @@ class Pairs:
         q, along = gradient.copy(), []
         for s, y, rho in reversed(self.kept):
             along.append(rho * inner(s, q))
-            q -= q.dtype.type(along[-1]) * y
+            add(q, -along[-1], y)
         q = metric.solve(q)
         if self.kept:
             _, y, rho = self.kept[-1]
             q *= q.dtype.type(1 / (rho * inner(y, metric.solve(y))))
         for (s, y, rho), a in zip(self.kept, reversed(along), strict=True):
-            q += q.dtype.type(a - rho * inner(y, q)) * s
+            add(q, a - rho * inner(y, q), s)
         return np.negative(q, out=q)
 
 
@@ -76,7 +73,8 @@ class Search:
         slope, low, high, t = inner(at.gradient, d), 0.0, math.inf, 1.0
         best: Point | None = None
         for _ in range(self.trials):
-            theta = at.theta + d.dtype.type(t) * d
+            theta = at.theta.copy()
+            add(theta, t, d)
             new = Point(theta, *objective.value_gradient(theta))
             new_slope = inner(new.gradient, d)
             if self.falls(objective, at, new, t, slope, new_slope):
@@ -133,7 +131,7 @@ class Run:
     ):
         self.solver, self.objective, self.metric, self.callback = solver, objective, metric, callback
         self.began, self.first_pass = began, objective.passes
-        self.pairs, self.trace, self.stalled = Pairs(solver.memory), [], 0
+        self.pairs, self.trace, self.stalled = Pairs(solver.memory, start.nbytes), [], 0
         self.status: Status | None = None
         self.at = Point(start, *objective.value_gradient(start))
         self.best = self.record()
