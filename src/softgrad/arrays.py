@@ -142,15 +142,16 @@ def targets(argument: str, y: Any, n: int, n_classes: int, ignore_index: int | N
 
 
 def _labels(argument: str, t: NDArray[Any], n_classes: int, ignore_index: int | None) -> NDArray[np.int64]:
-    wide = t.astype(np.int64)  # uint64 above 2**63 turns negative here and is refused below
+    wide = t.astype(np.int64, copy=False)  # uint64 above 2**63 turns negative here and is refused below
+    if wide.size and ignore_index is None and wide.min() >= 0 and wide.max() < n_classes:
+        return np.ascontiguousarray(wide)  # the common case, in two quick sweeps
     counted = np.ones(len(t), bool) if ignore_index is None else t != ignore_index
     bad = counted & ((wide < 0) | (wide >= n_classes))
     if bad.any():
         i = int(bad.argmax())
         ignored = "" if ignore_index is None else f" or ignore_index={ignore_index}"
         refuse(argument, f"class numbers must be 0..{n_classes - 1}{ignored}", f"{t[i]} in row {i}", "renumber the classes")
-    wide[~counted] = -1
-    return wide
+    return np.where(counted, wide, -1)
 
 
 def _distributions(argument: str, t: NDArray[Any]) -> NDArray[Any]:

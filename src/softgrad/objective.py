@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, kernels
+from softgrad import arrays, kernels, threads
 from softgrad.blocks.block import AbstractRowBlocks, Block
 from softgrad.blocks.memory import in_memory
 from softgrad.kernels.fused import AbstractKernel, compute_type
@@ -140,7 +140,8 @@ def linear_value_and_grad(
         in_memory(rows_X, rows.y, rows.r, len(W)), kernels.choose(rows_X, len(W), loss), loss, W.shape, loss.total(rows),
         arrays.number(f"{call}(l2)", l2, 0), True, compute_type(rows_X),
     )  # fmt: skip
-    value, gradient = objective.value_gradient(objective.join(W, b))
+    with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call
+        value, gradient = objective.value_gradient(objective.join(W, b))
     G, g = objective.split(gradient)
     if not (np.isfinite(value) and np.isfinite(g).all()):
         arrays.finite_features(f"{call}(X)", rows_X, rows.r)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from softgrad.blocks.block import AbstractRowBlocks, Block
 
 WORK = 1e8  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
-ROWS = 1024  # adding a block's gradient must cost little beside making it: at least so many (dense) rows
+ROWS = 2048  # adding a block's gradient must cost little beside making it: at least so many (dense) rows
 MOST = 64  # blocks: enough for a large machine's threads
 
 

@@ -29,6 +29,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Pair: TypeAlias = tuple[Floats, Floats]  # (hi, lo): the value hi + lo, unevaluated; or (value, derivative)
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
+SMALL = 1 << 15  # scores of a part below which another thread is not worth waking
 ROWS = 1 << 17  # scores of a block of rows that the plain formula works on: 1 MB in float64
 
 
@@ -206,15 +207,18 @@ class Loss:
         return self.weights.share(self.total(rows)) if reduction == "mean" else 1.0
 
     def _run(self, rows: Rows, out: NDArray[Any] | None, scale: float) -> Floats:
-        losses = np.empty(len(rows.r))
-        step = max(1, ROWS // rows.z.shape[1])
-        parts = [slice(i, i + step) for i in range(0, len(losses), step)]
+        n, losses = len(rows.r), np.empty(len(rows.r))
         schedule = schedule_for(self, rows.z.dtype)
+        # Rows are independent: any cut gives the same bits. Two parts a thread, but none smaller than what starting it costs, and for the
+        # plain formula none larger than the cache.
+        step = max(-(-n // (2 * threads.count())), SMALL // rows.z.shape[1], 1)
+        step = min(step, max(1, ROWS // rows.z.shape[1])) if schedule is plain else step
+        parts = [slice(i, i + step) for i in range(0, n, step)]
 
         def part(k: slice) -> int:
             return schedule(self, rows.part(k), None if out is None else out[k], scale, losses[k])
 
-        for k, bad in zip(parts, threads.in_order(part, parts), strict=True):
+        for k, bad in zip(parts, threads.every(part, parts), strict=True):
             if bad >= 0:
                 arrays.bad_scores("scores", k.start + bad)
         return losses
