@@ -17,7 +17,8 @@ from softgrad import threads
 
 THREADS = 2
 REST = 0.3  # seconds before each timed call
-SHORT = 0.25  # a call shorter than this is run once untimed after the rest: the clock and the caches are then as in a loop of calls
+SHORT = 0.25  # a call shorter than this runs untimed for WARM after the rest, and then BURST times, as in a loop of calls: processors
+WARM, BURST = 0.05, 5  # that were idle need some milliseconds to be at speed, which would be most of a call of 1 ms
 
 
 def nothing() -> None:
@@ -88,11 +89,18 @@ def alternate(
                 if turn >= repeat[name]:
                     continue
                 time.sleep(REST)
-                if first[name] < SHORT:
-                    side.once()
-                seconds, result = side.once()
-                times[name].append(seconds)
-                if seen is not None:
-                    seen(name, result)
-                del result
+                for _ in range(_warmed(side) if first[name] < SHORT else 1):
+                    seconds, result = side.once()
+                    times[name].append(seconds)
+                    if seen is not None:
+                        seen(name, result)
+                    del result
     return {name: tuple(seconds) for name, seconds in times.items()}
+
+
+def _warmed(side: Side) -> int:
+    """Call for WARM seconds, then say how many calls to time."""
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < WARM:
+        side.once()
+    return BURST
