@@ -12,7 +12,7 @@ from bench.timing import THREADS, Side
 
 def torch_module() -> Any:
     """Torch, on THREADS threads."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] - a peer, not a dependency
 
     torch.set_num_threads(THREADS)
     return torch
