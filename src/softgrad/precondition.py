@@ -61,7 +61,7 @@ class Gram(AbstractMetric):
 
     def __init__(self, objective: LinearObjective, G: NDArray[Any], alpha: float):
         self.objective, self.alpha = objective, alpha
-        A = G * G.dtype.type(alpha)
+        A = np.multiply(G, G.dtype.type(alpha), out=G)  # in its place: nobody else needs it
         A[np.diag_indices_from(A)] += A.dtype.type(objective.l2)
         self.factor = factorise(A)
 

@@ -94,7 +94,7 @@ def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, A
     dtype = objective.dtype
     if (GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
         return objective, _diagonal(problem, objective)
-    n_gram = max(4 * D, 8192)
+    n_gram = max(3 * D, 8192)
     picked, S = sample(X, r, min(n_gram, X.shape[0]), problem.seed, dtype)
     w = r[picked] / r[picked].sum()
     if problem.fit_intercept:
@@ -102,7 +102,9 @@ def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, A
         S -= objective.mu.astype(dtype)
     S *= np.sqrt(w)[:, None].astype(dtype)
     shares = _shares(problem)
-    metric = Gram(objective, gram(S), max(float(np.mean(shares * (1 - shares))), 1e-6))
+    G = gram(S)
+    del S  # the largest thing that a fit makes
+    metric = Gram(objective, G, max(float(np.mean(shares * (1 - shares))), 1e-6))
     if C * (D + 1) > HESSIAN_SIZE:
         return objective, metric
     return objective, Staged(metric, objective, X, r, problem.seed, min(max(4 * D, 4000), X.shape[0]), tol)
