@@ -68,7 +68,7 @@ def test_the_gram_metric_is_the_bound_that_it_says():
     p, alpha = problem(), 0.2
     objective = objective_of(p)
     G = p.X.T @ p.X / N
-    M = matrix_of(Gram(objective, G, alpha).solve, C * D + C)
+    M = matrix_of(Gram(objective, G.copy(), alpha).solve, C * D + C)
     expected = np.zeros_like(M)
     expected[: C * D, : C * D] = np.kron(np.eye(C), alpha * G + p.l2 * np.eye(D))
     expected[C * D :, C * D :] = alpha * np.eye(C)
