@@ -49,11 +49,8 @@ class Diagonal(AbstractMetric):
         W = np.maximum(alpha[:, None] * second_moment + objective.l2, 1e-12)
         self.inverse = 1 / objective.join(W, alpha)
 
-    def solve(self, gradient: Vector) -> Vector:
-        return gradient * self.inverse
-
-    def update(self, theta: Vector, state: State) -> None:
-        return
+    def solve(self, gradients: Vector) -> Vector:
+        return gradients * self.inverse
 
 
 class Gram(AbstractMetric):
@@ -65,12 +62,12 @@ class Gram(AbstractMetric):
         A[np.diag_indices_from(A)] += A.dtype.type(objective.l2)
         self.factor = factorise(A)
 
-    def solve(self, gradient: Vector) -> Vector:
-        G, g = self.objective.split(gradient)
-        return self.objective.join(self.factor.solve(G.T).T, g / self.alpha)
-
-    def update(self, theta: Vector, state: State) -> None:
-        return
+    def solve(self, gradients: Vector) -> Vector:
+        both = [self.objective.split(gradient) for gradient in np.atleast_2d(gradients)]
+        C = self.objective.shape[0]
+        solved = self.factor.solve(np.hstack([G.T for G, _ in both])).T  # (k C, D)
+        rows = [self.objective.join(solved[i * C : (i + 1) * C], g / self.alpha) for i, (_, g) in enumerate(both)]
+        return np.stack(rows).reshape(gradients.shape)
 
 
 class Hessian(AbstractMetric):
@@ -86,14 +83,16 @@ class Hessian(AbstractMetric):
             H[np.ix_(b, b)] += H.dtype.type(float(np.mean(P * (1 - P))))
         self.factor = factorise(H)
 
-    def solve(self, gradient: Vector) -> Vector:
-        G, g = self.objective.split(gradient)
-        both = np.hstack([G, g[:, None]]) if self.objective.fit_intercept else G
-        d = self.factor.solve(both.ravel()).reshape(both.shape)
-        return self.objective.join(d[:, : G.shape[1]], d[:, -1] if self.objective.fit_intercept else g)
-
-    def update(self, theta: Vector, state: State) -> None:
-        return
+    def solve(self, gradients: Vector) -> Vector:
+        both = [self.objective.split(gradient) for gradient in np.atleast_2d(gradients)]
+        if not self.objective.fit_intercept:
+            d = self.factor.solve(np.stack([G.ravel() for G, _ in both]).T).T
+            rows = [self.objective.join(W.reshape(G.shape), g) for W, (G, g) in zip(d, both, strict=True)]
+        else:
+            d = self.factor.solve(np.stack([np.column_stack([G, g]).ravel() for G, g in both]).T).T
+            W = d.reshape(len(both), len(both[0][1]), -1)
+            rows = [self.objective.join(w[:, :-1], w[:, -1]) for w in W]
+        return np.stack(rows).reshape(gradients.shape)
 
 
 def hessian(X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any], penalty: NDArray[np.float64]) -> NDArray[Any]:
@@ -145,15 +144,15 @@ class Staged(AbstractMetric):
     bought_at: int = 0
     norms: list[float] = field(default_factory=list)
 
-    def solve(self, gradient: Vector) -> Vector:
-        return self.now.solve(gradient)
+    def solve(self, gradients: Vector) -> Vector:
+        return self.now.solve(gradients)
 
-    def update(self, theta: Vector, state: State) -> None:
+    def update(self, theta: Vector, state: State) -> bool:
         self.norms.append(state.gradient_norm)
         spent, ahead = state.passes - self.bought_at, self.passes_ahead()
         price = self.hessian_seconds()
         if spent * self.pass_seconds() < price and ahead * self.pass_seconds() < price + LEFT * 2 * self.pass_seconds():
-            return
+            return False
         self.bought_at = state.passes
         self.norms.clear()
         picked, X = sample(self.X, self.r, self.rows, self.seed + state.passes, self.objective.dtype)
@@ -162,6 +161,7 @@ class Staged(AbstractMetric):
         if self.objective.mu is not None:
             X -= self.objective.mu.astype(X.dtype)
         self.now = Hessian(self.objective, X, self.r[picked], probabilities(self.objective.loss, z))
+        return True
 
     def passes_ahead(self) -> float:
         """Passes until the gradient is below tol, if it goes on falling as it did."""

@@ -3,7 +3,11 @@
     q = g;  q -= a_i y_i  (newest to oldest);  q = gamma M^-1 q;  q += (a_i - b_i) s_i  (oldest to newest);  d = -q
     gamma = s'y / y'M^-1 y  of the newest pair                 (Nocedal & Wright 2006, algorithm 7.4, with H0 = gamma M^-1)
 
-One step costs one pass over the data unless the line search has to try again, which it seldom does: M gives the scale.
+One step costs one pass over the data unless the line search has to try again, which it seldom does: M gives the scale. And it costs one
+solve with M: M^-1 is linear, so M^-1 q and M^-1 y are put together from the gradients' M^-1 g, which the pairs remember.
+
+A run is a conversation (`Run`): it asks for value and gradient at a point, is told them, and turns. So who drives it may answer many runs
+by one pass over the data (`path`), or stop and go on another day (`checkpoint`).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -32,34 +37,44 @@ class Point(NamedTuple):
     gradient: Vector
 
 
+class Pair(NamedTuple):
+    """A step s, the gradient's change y along it, v = M^-1 y, and rho = 1 / s'y."""
+
+    s: Vector
+    y: Vector
+    v: Vector
+    rho: float
+
+
 class Pairs:
-    """The last `memory` steps s and gradient changes y, and the direction that they make with a metric."""
+    """The last `memory` pairs, and the direction that they make with a metric."""
 
     def __init__(self, memory: int, nbytes: int):
-        self.kept: deque[tuple[Vector, Vector, float]] = deque(maxlen=max(3, min(memory, HOLD // (2 * nbytes))))
+        self.kept: deque[Pair] = deque(maxlen=max(3, min(memory, HOLD // (3 * nbytes))))
 
-    def add(self, s: Vector, y: Vector) -> None:
+    def add(self, s: Vector, y: Vector, v: Vector) -> None:
         sy = inner(s, y)
         if sy > 1e-12 * math.sqrt(inner(s, s) * inner(y, y)):  # curvature seen along s; else (non-convex, or noise) nothing was learnt
-            self.kept.append((s, y, 1 / sy))
+            self.kept.append(Pair(s, y, v, 1 / sy))
 
-    def direction(self, gradient: Vector, metric: AbstractMetric) -> Vector:
-        q, along = gradient.copy(), []
-        for s, y, rho in reversed(self.kept):
+    def direction(self, gradient: Vector, solved: Vector) -> Vector:
+        """-H gradient, where solved = M^-1 gradient."""
+        q, d, along = gradient.copy(), solved.copy(), []
+        for s, y, v, rho in reversed(self.kept):
             along.append(rho * inner(s, q))
             add(q, -along[-1], y)
-        q = metric.solve(q)
+            add(d, -along[-1], v)
         if self.kept:
-            _, y, rho = self.kept[-1]
-            q *= q.dtype.type(1 / (rho * inner(y, metric.solve(y))))
-        for (s, y, rho), a in zip(self.kept, reversed(along), strict=True):
-            add(q, a - rho * inner(y, q), s)
-        return np.negative(q, out=q)
+            _, y, v, rho = self.kept[-1]
+            d *= d.dtype.type(1 / (rho * inner(y, v)))
+        for (s, y, _, rho), a in zip(self.kept, reversed(along), strict=True):
+            add(d, a - rho * inner(y, d), s)
+        return np.negative(d, out=d)
 
 
 @dataclass(frozen=True)
 class Search:
-    """A step t > 0 along d: f falls (Armijo, or Hager and Zhang's approximate condition where f is flat to rounding), slope rises.
+    """Step length t along d: weak Wolfe, or the approximate form (right where f is flat to rounding), slope rises.
 
     phi(t) = f(theta + t d):  phi(t) <= phi(0) + c1 t phi'(0)  or  phi(t) <= phi(0) + noise |phi(0)| and phi'(t) <= (2 c1 - 1) phi'(0);
     phi'(t) >= c2 phi'(0). On a convex f the slope brackets the step; trial points cost a pass each.
@@ -69,34 +84,48 @@ class Search:
     c2: float = 0.9
     trials: int = 25
 
-    def step(self, objective: Objective, at: Point, d: Vector) -> Point | None:
-        slope, low, high, t = inner(at.gradient, d), 0.0, math.inf, 1.0
-        best: Point | None = None
-        for _ in range(self.trials):
-            theta = at.theta.copy()
-            add(theta, t, d)
-            new = Point(theta, *objective.value_gradient(theta))
-            new_slope = inner(new.gradient, d)
-            if self.falls(objective, at, new, t, slope, new_slope):
-                if new_slope >= self.c2 * slope:
-                    return new
-                best = new if new.value < at.value else best
-                low, t = t, 2 * t if high == math.inf else (t + high) / 2
-            else:
-                high, t = t, self.between(low, t, slope, new.value - at.value)
-            if high - low < 1e-10 * high:
-                break
-        return best
 
-    def falls(self, objective: Objective, at: Point, new: Point, t: float, slope: float, new_slope: float) -> bool:
-        if not (math.isfinite(new.value) and math.isfinite(new_slope)):
+@dataclass
+class Line:
+    """A search under way: from `at` along d, the step between low and high, t to be tried next."""
+
+    rule: Search
+    noise: float
+    at: Point
+    d: Vector
+    slope: float
+    low: float = 0.0
+    high: float = math.inf
+    t: float = 1.0
+    tried: int = 0
+    best: Point | None = None
+
+    def asked(self) -> Vector:
+        theta = self.at.theta.copy()
+        add(theta, self.t, self.d)
+        return theta
+
+    def over(self, new: Point) -> bool:
+        """Judge the point at t: True when the search is over, with `best` (or without any)."""
+        slope, self.tried = inner(new.gradient, self.d), self.tried + 1
+        if self.falls(new, slope):
+            self.best = new if new.value < self.at.value or slope >= self.rule.c2 * self.slope else self.best
+            if slope >= self.rule.c2 * self.slope:
+                return True
+            self.low, self.t = self.t, 2 * self.t if self.high == math.inf else (self.t + self.high) / 2
+        else:
+            self.high, self.t = self.t, self.between(new.value - self.at.value)
+        return self.tried >= self.rule.trials or self.high - self.low < 1e-10 * self.high
+
+    def falls(self, new: Point, slope: float) -> bool:
+        if not (math.isfinite(new.value) and math.isfinite(slope)):
             return False
-        flat = new.value <= at.value + objective.noise * abs(at.value) and new_slope <= (2 * self.c1 - 1) * slope
-        return flat or new.value <= at.value + self.c1 * t * slope
+        flat = new.value <= self.at.value + self.noise * abs(self.at.value) and slope <= (2 * self.rule.c1 - 1) * self.slope
+        return flat or new.value <= self.at.value + self.rule.c1 * self.t * self.slope
 
-    @staticmethod
-    def between(low: float, t: float, slope: float, rise: float) -> float:
+    def between(self, rise: float) -> float:
         """The minimum of the parabola through phi(0), phi'(0), phi(t), kept well inside (low, t)."""
+        low, t, slope = self.low, self.t, self.slope
         guess = -0.5 * slope * t * t / (rise - slope * t) if math.isfinite(rise) and rise > slope * t else 0.0
         return min(max(guess, low + 0.1 * (t - low)), low + 0.5 * (t - low))
 
@@ -117,72 +146,103 @@ class LBFGS(AbstractSolver):
     def minimize(
         self, objective: Objective, start: Vector, metric: AbstractMetric, callback: Callback | None = None, began: float | None = None
     ) -> Result:
-        run = Run(self, objective, metric, callback, time.perf_counter() if began is None else began, start)
+        run = Run(self, start, objective.noise, objective.norm, time.perf_counter() if began is None else began)
         while run.status is None:
-            run.advance()
+            if not run.tell(Point(run.asked, *objective.value_gradient(run.asked))):
+                continue
+            if callback is not None:
+                callback(run.trace[-1])
+            if run.status is None:
+                if metric.update(run.at.theta, run.trace[-1]):
+                    run.renew(metric)
+                run.turn(metric.solve(run.at.gradient))
         return run.result()
 
 
 class Run:
-    """One run of L-BFGS: the point it is at, and what it remembers."""
+    """One run of L-BFGS: where it is, what it remembers, and the point `asked` at which it wants to be told value and gradient."""
 
-    def __init__(
-        self, solver: LBFGS, objective: Objective, metric: AbstractMetric, callback: Callback | None, began: float, start: Vector
-    ):
-        self.solver, self.objective, self.metric, self.callback = solver, objective, metric, callback
-        self.began, self.first_pass = began, objective.passes
-        self.pairs, self.trace, self.stalled = Pairs(solver.memory, start.nbytes), [], 0
+    def __init__(self, solver: LBFGS, start: Vector, noise: float, norm: Callable[[Vector], float], began: float):
+        self.solver, self.asked, self.noise, self.norm, self.began = solver, start, noise, norm, began
+        self.pairs, self.trace, self.passes, self.stalled = Pairs(solver.memory, start.nbytes), [], 0, 0
         self.status: Status | None = None
-        self.at = Point(start, *objective.value_gradient(start))
-        self.best = self.record()
+        self.line: Line | None = None
 
-    def record(self) -> tuple[State, Point]:
-        norm = self.objective.norm(self.at.gradient)
-        passes, seconds = self.objective.passes - self.first_pass, time.perf_counter() - self.began
-        state = State(passes, len(self.trace), self.at.value, norm, seconds)
+    def tell(self, new: Point) -> bool:
+        """Value and gradient at `asked`. True: a step is done; `turn` has to follow, unless the run has ended."""
+        self.passes += 1
+        if self.line is None:
+            self.at = new
+        elif not self.line.over(new):
+            self.asked = self.line.asked()
+            return False
+        elif self.line.best is None:
+            self.forget_or_give_up()
+            return False
+        else:
+            self.at = self.line.best
+        self.record()
+        return True
+
+    def record(self) -> None:
+        norm, iteration = self.norm(self.at.gradient), len(self.trace)
+        state = State(self.passes, iteration, self.at.value, norm, time.perf_counter() - self.began)
         self.trace.append(state)
-        if self.callback is not None:
-            self.callback(state)
         if not (math.isfinite(self.at.value) and math.isfinite(norm)):
             self.status = Status.NOT_FINITE
         elif norm <= self.solver.tol:
             self.status = Status.CONVERGED
-        elif state.iteration >= self.solver.max_iter:
+        elif iteration >= self.solver.max_iter:
             self.status = Status.MAX_ITER
-        return state, self.at
+        if self.line is None:
+            self.best = state, self.at
+        else:
+            self.watch(state, -self.line.slope)
 
-    def advance(self) -> None:
-        self.metric.update(self.at.theta, self.trace[-1])
-        d = self.pairs.direction(self.at.gradient, self.metric)
-        promised = -inner(self.at.gradient, d)
-        new = self.solver.search.step(self.objective, self.at, d) if promised > 0 else None
-        if new is None:
-            self.give_up_or_forget(promised)
+    def turn(self, solved: Vector) -> None:
+        """M^-1 gradient at the point that `tell` has reached: remember the step, and ask for the next."""
+        if self.line is not None:
+            before = self.line.at
+            self.pairs.add(self.at.theta - before.theta, self.at.gradient - before.gradient, solved - self.solved)
+        self.solved = solved
+        self.aim()
+
+    def aim(self) -> None:
+        d = self.pairs.direction(self.at.gradient, self.solved)
+        self.line = Line(self.solver.search, self.noise, self.at, d, inner(self.at.gradient, d))
+        if self.line.slope < 0:
+            self.asked = self.line.asked()
+        else:
+            self.forget_or_give_up()
+
+    def renew(self, metric: AbstractMetric) -> None:
+        """Another metric from here on: what the old one solved is solved anew."""
+        if self.line is None:
             return
-        self.pairs.add(new.theta - self.at.theta, new.gradient - self.at.gradient)
-        self.at = new
-        state = self.record()
-        self.watch(state, promised)
+        *v, self.solved = metric.solve(np.stack([*(pair.y for pair in self.pairs.kept), self.line.at.gradient]))
+        self.pairs.kept.extend([pair._replace(v=new) for pair, new in zip(self.pairs.kept, v, strict=True)])
 
-    def give_up_or_forget(self, promised: float) -> None:
+    def forget_or_give_up(self) -> None:
         """No step: without the pairs there may be one; else f is flat to rounding, or something is wrong."""
+        assert self.line is not None
         if self.pairs.kept:
             self.pairs.kept.clear()
+            self.aim()
             return
-        self.status = Status.PRECISION if self.flat(promised) else Status.LINE_SEARCH
+        self.status = Status.PRECISION if self.flat(-self.line.slope) else Status.LINE_SEARCH
 
-    def watch(self, state: tuple[State, Point], promised: float) -> None:
+    def watch(self, state: State, promised: float) -> None:
         """Steps that promise less than the value's rounding and leave the gradient as it was: the type's precision is reached."""
-        better = state[0].gradient_norm < 0.9 * self.best[0].gradient_norm
-        if state[0].gradient_norm < self.best[0].gradient_norm:
-            self.best = state
+        better = state.gradient_norm < 0.9 * self.best[0].gradient_norm
+        if state.gradient_norm < self.best[0].gradient_norm:
+            self.best = state, self.at
         self.stalled = 0 if better or not self.flat(promised) else self.stalled + 1
         if self.stalled >= 5 and self.status is None:
             self.status, self.at = Status.PRECISION, self.best[1]
-            self.trace.append(replace(self.best[0], passes=state[0].passes, iteration=state[0].iteration, seconds=state[0].seconds))
+            self.trace.append(replace(self.best[0], passes=state.passes, iteration=state.iteration, seconds=state.seconds))
 
     def flat(self, promised: float) -> bool:
-        return 0 < promised <= self.objective.noise * abs(self.at.value)
+        return 0 < promised <= self.noise * abs(self.at.value)
 
     def result(self) -> Result:
         last = self.trace[-1]

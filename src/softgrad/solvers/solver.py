@@ -89,12 +89,12 @@ class AbstractMetric(ABC):
     """A positive definite approximation M of the Hessian."""
 
     @abstractmethod
-    def solve(self, gradient: NDArray[np.floating]) -> NDArray[np.floating]:
-        """M^-1 gradient."""
+    def solve(self, gradients: NDArray[np.floating]) -> NDArray[np.floating]:
+        """M^-1 g for one gradient (n,), or for each row of (k, n): many cost little more than one."""
 
-    @abstractmethod
-    def update(self, theta: NDArray[np.floating], state: State) -> None:
-        """A chance to become a better one, before the next direction is made."""
+    def update(self, theta: NDArray[np.floating], state: State) -> bool:
+        """A chance to become a better one, before the next direction is made; True where it did."""
+        return False
 
 
 Callback = Callable[[State], None]
