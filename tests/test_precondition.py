@@ -29,7 +29,7 @@ def problem(n=N, d=D, classes=C, l2=0.1, fit_intercept=True, seed=0, weights=Tru
 
 
 def objective_of(p, mu=None):
-    objective = training._plain_objective(p)
+    objective = training.plain_objective(p)
     objective.mu = mu
     return objective
 
@@ -176,7 +176,7 @@ def test_the_metric_does_not_move_the_optimum():
     solver = LBFGS(tol=1e-9, max_iter=5000)
     expected = training.fit(p, solver)
     objective = objective_of(p)
-    diagonal = training._diagonal(p, objective)
+    diagonal = Diagonal(objective, np.full(3, 1 / 3), np.mean(p.X**2, axis=0))
     coef, b = objective.to_users(solver.minimize(objective, np.zeros(3 * 7), diagonal).parameters)
     assert np.allclose(coef - coef.mean(axis=0), expected.coef, rtol=0, atol=1e-6)
     assert np.allclose(b - b.mean(), expected.intercept, rtol=0, atol=1e-5)

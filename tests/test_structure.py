@@ -24,20 +24,27 @@ FLOORS = {
     "cholesky": 1, "losses": 1, "data": 1, "model_file": 1,
     "blocks": 2, "kernels": 2, "solvers": 2,
     "objective": 3, "precondition": 3,
-    "training": 4,
-    "classifier": 5,
+    "training": 4, "path": 4, "progress": 4,
+    "linear_classifier": 5, "classifier": 5, "classifier_cv": 5, "held_out": 5, "checkpoint": 5,
     "report": 6,
     "cli": 7, "__main__": 7,
     "__init__": 8,
 }  # fmt: skip
 
 # Rooms that others on their floor, or of their package, may import: the abstract ones, which say what the others are.
-ABSTRACT = {"losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors", "data.dataset", "data.reading"}
+ABSTRACT = {
+    "losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors", "data.dataset", "data.reading",
+    "linear_classifier",
+}  # fmt: skip
 
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
+    ("solvers.saved", "solvers.lbfgs"): "a run is taken apart by who knows its parts",
+    ("path", "training"): "a path is many fits: their problem, metric and result are said there",
+    ("classifier_cv", "held_out"): "a search scores rows held out",
+    ("classifier_cv", "checkpoint"): "a search keeps its state in a file",
     ("data.door", "data.*"): "the door chooses among the readers",
     ("data.cifar10", "data.array_pickle"): "the official files are pickles",
     ("data.assemble", "data.split"): "a data set without a test part is split",

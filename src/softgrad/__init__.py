@@ -17,12 +17,14 @@ from softgrad.objective import linear_value_and_grad
 if TYPE_CHECKING:
     from softgrad import data
     from softgrad.classifier import SoftmaxClassifier, load
+    from softgrad.classifier_cv import SoftmaxClassifierCV
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SoftgradError",
     "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "data",
     "kernels",
     "linear_value_and_grad",
@@ -35,7 +37,8 @@ __all__ = [
     "softmax_jacobian",
 ]
 
-_LATER = {"SoftmaxClassifier": "classifier", "load": "classifier"}  # these load SciPy and scikit-learn
+# these load SciPy and scikit-learn
+_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier"}
 
 
 def __getattr__(name: str) -> Any:

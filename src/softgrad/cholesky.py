@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 
+SMALL = 64  # a triangle that is inverted at once
+COLUMNS = 64  # right-hand sides that one thread takes at a time
 WIDTH = 512  # a tile of 1 MB in float32: products near the peak, and enough of them for every thread
 
 
@@ -54,6 +56,13 @@ class Cholesky:
 
     def solve(self, b: NDArray[Any]) -> NDArray[Any]:
         """A^-1 b for b (n,) or (n, k)."""
+        if b.ndim == 1 or b.shape[1] <= COLUMNS:
+            return self._solve(b)
+        cuts = (slice(i, i + COLUMNS) for i in range(0, b.shape[1], COLUMNS))
+        with threads.blas(1):
+            return np.hstack(list(threads.in_order(lambda k: self._solve(b[:, k]), cuts)))
+
+    def _solve(self, b: NDArray[Any]) -> NDArray[Any]:
         x, cuts = b.astype(self.L.dtype), panels(len(b))
         for k, inverse in zip(cuts, self.inverses, strict=True):
             x[k] = inverse @ (x[k] - self.L[k, : k.start] @ x[: k.start])
@@ -88,11 +97,21 @@ def _restore(A: NDArray[Any]) -> None:
             A[i, j] = A[j, i].T
 
 
+def lower_inverse(L: NDArray[Any]) -> NDArray[Any]:
+    """L^-1 of a lower triangle by halves: ((A, 0), (B, C))^-1 = ((A^-1, 0), (-C^-1 B A^-1, C^-1)), products for the most part."""
+    n, h = len(L), len(L) // 2
+    if n <= SMALL:
+        return np.tril(np.linalg.solve(L, np.eye(n, dtype=L.dtype)))
+    A, C, inverse = lower_inverse(L[:h, :h]), lower_inverse(L[h:, h:]), np.zeros_like(L)
+    inverse[:h, :h], inverse[h:, h:], inverse[h:, :h] = A, C, -(C @ L[h:, :h] @ A)
+    return inverse
+
+
 def _factorised(A: NDArray[Any]) -> list[NDArray[Any]]:
     inverses, cuts = [], panels(len(A))
     for n, k in enumerate(cuts):
         L = np.linalg.cholesky(A[k, k])
-        inverses.append(np.linalg.solve(L, np.eye(len(L), dtype=L.dtype)))
+        inverses.append(lower_inverse(L))
         below = cuts[n + 1 :]
 
         def column(i: slice, k: slice = k, inverse: NDArray[Any] = inverses[-1]) -> None:

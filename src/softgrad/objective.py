@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from softgrad import arrays, kernels, threads
 from softgrad.blocks.block import AbstractRowBlocks, Block
 from softgrad.blocks.memory import in_memory
-from softgrad.kernels.fused import AbstractKernel, compute_type
+from softgrad.kernels.fused import AbstractKernel, Head, compute_type
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss
 from softgrad.solvers.vectors import add, inner
@@ -78,19 +78,26 @@ class LinearObjective:
         return self.join(coef, intercept if self.mu is None else intercept + coef @ self.mu)
 
     def value_gradient(self, theta: Vector) -> tuple[float, Vector]:
-        W, b = self.to_users(theta) if self.mu is not None else self.split(theta)
         self.passes += 1
-        scale = self.loss.weights.share(self.total)
+        head = self.head(theta)
+        return self.finish(theta, *self.rows.sum(sums, self.kernel, self.loss, head.coef, head.intercept, head.scale))
+
+    def head(self, theta: Vector, fold: int = 0) -> Head:
+        """What a pass takes: coefficients for raw features, in the type of the pass."""
+        W, b = self.to_users(theta) if self.mu is not None else self.split(theta)
         coef = W.astype(self.dtype, order=self.order, copy=False)
-        value, G, g = self.rows.sum(sums, self.kernel, self.loss, coef, b.astype(self.dtype), scale)
+        return Head(coef, b.astype(self.dtype), fold, self.loss.weights.share(self.total))
+
+    def finish(self, theta: Vector, value: Any, G: NDArray[Any], g: NDArray[Any]) -> tuple[float, Vector]:
+        """Value and gradient by theta, from the sums of a pass."""
         if not self.fit_intercept:
             g = np.zeros_like(g)
         elif self.mu is not None:
             G -= np.outer(g, self.mu)
         gradient = self.join(G, g)
-        flat = theta[: W.size]
-        add(gradient[: W.size], self.l2, flat)
-        return float(value) * scale + 0.5 * self.l2 * inner(flat, flat), gradient
+        flat = theta[: G.size]
+        add(gradient[: G.size], self.l2, flat)
+        return float(value) * self.loss.weights.share(self.total) + 0.5 * self.l2 * inner(flat, flat), gradient
 
     def norm(self, gradient: Vector) -> float:
         """Max-norm of the gradient by the user's coef and intercept: dW = dW_centred + dbeta mu'."""

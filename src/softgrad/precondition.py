@@ -141,6 +141,8 @@ class Staged(AbstractMetric):
     seed: int
     rows: int
     tol: float
+    lanes: int = 1  # runs that share it
+    bought: Vector | None = None  # where the Hessian was taken
     bought_at: int = 0
     norms: list[float] = field(default_factory=list)
 
@@ -153,15 +155,19 @@ class Staged(AbstractMetric):
         price = self.hessian_seconds()
         if spent * self.pass_seconds() < price and ahead * self.pass_seconds() < price + LEFT * 2 * self.pass_seconds():
             return False
-        self.bought_at = state.passes
         self.norms.clear()
-        picked, X = sample(self.X, self.r, self.rows, self.seed + state.passes, self.objective.dtype)
+        self.buy(theta, state.passes)
+        return True
+
+    def buy(self, theta: Vector, passes: int) -> None:
+        """The Hessian at theta, after so many passes."""
+        self.bought, self.bought_at = theta, passes
+        picked, X = sample(self.X, self.r, self.rows, self.seed + passes, self.objective.dtype)
         coef, intercept = self.objective.to_users(theta)
         z = X.astype(np.float64) @ coef.T + intercept
         if self.objective.mu is not None:
             X -= self.objective.mu.astype(X.dtype)
         self.now = Hessian(self.objective, X, self.r[picked], probabilities(self.objective.loss, z))
-        return True
 
     def passes_ahead(self) -> float:
         """Passes until the gradient is below tol, if it goes on falling as it did."""
@@ -173,7 +179,7 @@ class Staged(AbstractMetric):
 
     def pass_seconds(self) -> float:
         C, D = self.objective.shape
-        return PASS_START + 4 * self.X.shape[0] * C * D / PASS_SPEED
+        return PASS_START + 4 * self.lanes * self.X.shape[0] * C * D / PASS_SPEED
 
     def hessian_seconds(self) -> float:
         C, D = self.objective.shape

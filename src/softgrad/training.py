@@ -8,6 +8,7 @@ on the N x N triangle of a QR decomposition, exactly.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,51 +64,82 @@ def fit(problem: Problem, solver: AbstractSolver, start: Start | None = None, ca
 
 
 def _fit(problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None, began: float) -> Fit:
-    objective, metric = _centred_objective(problem, solver.tol)
+    seen = moments(problem)
+    objective = plain_objective(problem, seen.mu)
+    metric = metric_for(problem, objective, seen, solver.tol)
+    del seen
     shape = objective.shape
     theta = objective.from_users(*(start if start is not None else (np.zeros(shape), np.zeros(shape[0]))))
-    result = solver.minimize(objective, theta, metric, callback, began)
+    return fitted(objective, solver.minimize(objective, theta, metric, callback, began))
+
+
+def fitted(objective: LinearObjective, result: Result) -> Fit:
+    """coef and intercept of a result; of all equal ones those that sum to 0 over the classes: the optimum's, whatever the path to it."""
     coef, intercept = objective.to_users(result.parameters)
-    if problem.loss.shift_invariant:  # of all equal fits the one that sums to 0 over the classes: the optimum's, whatever the path to it
+    if objective.loss.shift_invariant:
         coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
     return Fit(np.ascontiguousarray(coef), intercept, result)
 
 
 def _in_row_space(problem: Problem, solver: AbstractSolver, callback: Callback | None, began: float) -> Fit:
+    small, back = row_space(problem)
+    return back(_fit(small, solver, None, callback, began))
+
+
+def row_space(problem: Problem) -> tuple[Problem, Callable[[Fit], Fit]]:
     """(X - mu)' = Q R:  scores W (x_i - mu) = (W Q) R_i with |W Q| = |W| for every W spanned by the rows; W = V Q' comes back."""
     from scipy.linalg import qr
 
     X = problem.X.astype(np.float64 if compute_type(problem.X) == np.float64 else np.float32)
+    X[problem.r == 0] = 0  # never read
     counted = problem.r > 0
-    X = X[counted]
-    mu = _mean(problem, X, np.full(len(X), 1 / len(X))) if problem.fit_intercept else np.zeros(X.shape[1])
-    Q, R = (np.asarray(M) for M in qr((X - mu.astype(X.dtype)).T, mode="economic", overwrite_a=True, check_finite=False))
-    small = replace(problem, X=np.ascontiguousarray(R.T), y=problem.y[counted], r=problem.r[counted])
-    found = _fit(small, solver, None, callback, began)
-    coef = found.coef @ Q.T.astype(np.float64)
-    return Fit(coef, found.intercept - coef @ mu, found.result)
+    mu = _mean(problem, X[counted], np.full(counted.sum(), 1 / counted.sum())) if problem.fit_intercept else np.zeros(X.shape[1])
+    X[counted] -= mu.astype(X.dtype)
+    Q, R = (np.asarray(M) for M in qr(X.T, mode="economic", overwrite_a=True, check_finite=False))
+
+    def back(found: Fit) -> Fit:
+        coef = found.coef @ Q.T.astype(np.float64)
+        return Fit(coef, found.intercept - coef @ mu, found.result)
+
+    return replace(problem, X=np.ascontiguousarray(R.T)), back
 
 
-def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, AbstractMetric]:
-    X, r, C = problem.X, problem.r, problem.n_classes
-    objective, D = _plain_objective(problem), X.shape[1]
-    dtype = objective.dtype
+@dataclass
+class Moments:
+    """What metrics of every strength are made from: mean and Gram matrix of a sample, or second moments where D is too large for one."""
+
+    mu: NDArray[np.float64] | None
+    shares: NDArray[np.float64]
+    G: NDArray[Any] | None
+    second: NDArray[np.float64] | None
+
+
+def moments(problem: Problem) -> Moments:
+    """Of the rows that count: all of them, or a sample of 3 D."""
+    X, r, D = problem.X, problem.r, problem.X.shape[1]
     if (GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
-        return objective, _diagonal(problem, objective)
-    n_gram = max(3 * D, 8192)
-    picked, S = sample(X, r, min(n_gram, X.shape[0]), problem.seed, dtype)
+        return Moments(None, _shares(problem), None, _second_moment(problem))
+    picked, S = sample(X, r, min(max(3 * D, 8192), X.shape[0]), problem.seed, compute_type(X))
     w = r[picked] / r[picked].sum()
+    mu = None
     if problem.fit_intercept:
-        objective.mu = _mean(problem, S, w)
-        S -= objective.mu.astype(dtype)
-    S *= np.sqrt(w)[:, None].astype(dtype)
-    shares = _shares(problem)
-    G = gram(S)
-    del S  # the largest thing that a fit makes
-    metric = Gram(objective, G, max(float(np.mean(shares * (1 - shares))), 1e-6))
+        mu = _mean(problem, S, w)
+        S -= mu.astype(S.dtype)
+    S *= np.sqrt(w)[:, None].astype(S.dtype)
+    return Moments(mu, _shares(problem), gram(S), None)
+
+
+def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol: float, lanes: int = 1) -> AbstractMetric:
+    """The metric that the shapes allow, for `lanes` runs of one strength; takes seen.G, which becomes its factor."""
+    if seen.G is None:
+        assert seen.second is not None
+        return Diagonal(objective, seen.shares, seen.second)
+    G, seen.G = seen.G, None
+    metric = Gram(objective, G, max(float(np.mean(seen.shares * (1 - seen.shares))), 1e-6))
+    (C, D), n = objective.shape, problem.X.shape[0]
     if C * (D + 1) > HESSIAN_SIZE:
-        return objective, metric
-    return objective, Staged(metric, objective, X, r, problem.seed, min(max(4 * D, 4000), X.shape[0]), tol)
+        return metric
+    return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes)
 
 
 def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,14 +150,12 @@ def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[
     return mu.astype(np.float64)
 
 
-def _diagonal(problem: Problem, objective: LinearObjective) -> Diagonal:
+def _second_moment(problem: Problem) -> NDArray[np.float64]:
     X, r = problem.X, problem.r
     if problem.dense:
-        picked, S = sample(X, r, 4096, problem.seed, objective.dtype)
-        moment = (r[picked] / r[picked].sum()) @ (S.astype(np.float64) ** 2)
-    else:
-        moment = np.asarray((r / r.sum()) @ X.multiply(X)).ravel().astype(np.float64)
-    return Diagonal(objective, _shares(problem), moment)
+        picked, S = sample(X, r, 4096, problem.seed, compute_type(X))
+        return (r[picked] / r[picked].sum()) @ (S.astype(np.float64) ** 2)
+    return np.asarray((r / r.sum()) @ X.multiply(X)).ravel().astype(np.float64)
 
 
 def _shares(problem: Problem) -> NDArray[np.float64]:
@@ -151,7 +181,7 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     uselessly short, whatever the features' scale.
     """
     shape = (problem.n_classes, problem.X.shape[1])
-    objective = _plain_objective(problem)
+    objective = plain_objective(problem)
     coef, intercept = start if start is not None else (np.zeros(shape), np.zeros(shape[0]))
     X, weight = problem.X, float(problem.r.sum())
     squares = np.einsum("ij,ij->i", X, X, dtype=np.float64) if problem.dense else np.asarray(X.multiply(X).sum(axis=1)).ravel()
@@ -162,9 +192,10 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     return coef - rate / max(now.moment / now.seen + problem.l2, np.finfo(float).tiny) * G, intercept - rate * g, now
 
 
-def _plain_objective(problem: Problem) -> LinearObjective:
+def plain_objective(problem: Problem, mu: NDArray[np.float64] | None = None) -> LinearObjective:
+    """The problem as a function of theta, features centred at mu."""
     X, C = problem.X, problem.n_classes
     total = problem.loss.weights.total(problem.y, problem.r, C)
     kernel, rows = kernels.choose(X, C, problem.loss), in_memory(X, problem.y, problem.r, C)
     shape = (C, X.shape[1])
-    return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X))
+    return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X), mu)

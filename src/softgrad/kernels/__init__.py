@@ -8,8 +8,10 @@ from softgrad.kernels import fused, native, tiled
 from softgrad.losses.loss import Loss
 
 KERNELS: tuple[fused.AbstractKernel, ...] = (native.OnePass(), native.SparseRows(), tiled.Tiled())
+WIDE = 40  # columns from which two products for all heads beat a pass in registers for each
 
 
-def choose(X: Any, n_classes: int, loss: Loss) -> fused.AbstractKernel:
-    """The fastest kernel that can do it."""
-    return fused.choose(KERNELS, X, n_classes, loss)
+def choose(X: Any, n_classes: int, loss: Loss, heads: int = 1) -> fused.AbstractKernel:
+    """The fastest kernel that can do it, for one head or for several at once."""
+    side_by_side = heads > 1 and heads * n_classes >= WIDE and not hasattr(X, "indptr")
+    return fused.choose(KERNELS[-1:] if side_by_side else KERNELS, X, n_classes, loss)

@@ -17,7 +17,8 @@ why. Rows that do not count are never read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,15 @@ from softgrad.blocks.block import Block
 from softgrad.losses.loss import Loss
 
 Sums = tuple[float, NDArray[Any], NDArray[np.float64]]
+
+
+class Head(NamedTuple):
+    """A linear head in a pass: coef (C, D), intercept (C,); fold, the column of the row weights that is its own; scale of its gradient."""
+
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
+    fold: int
+    scale: float
 
 
 class AbstractKernel(ABC):
@@ -41,6 +51,11 @@ class AbstractKernel(ABC):
     @abstractmethod
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         """Sum of r_i L_i, and scale times its gradients by coef (C, D) and intercept (C,), over a block's rows."""
+
+    def several(self, block: Block, loss: Loss, heads: Sequence[Head]) -> list[Sums]:
+        """`sums` of many heads over the same rows; block.r is (n, folds)."""
+        folds = {f: Block(block.X, block.y, np.ascontiguousarray(block.r[:, f])) for f in {head.fold for head in heads}}
+        return [self.sums(folds[head.fold], loss, head.coef, head.intercept, head.scale) for head in heads]
 
 
 def compute_type(X: Any) -> np.dtype[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 from softgrad.blocks.block import Block
-from softgrad.kernels.fused import AbstractKernel, Sums, compute_type
+from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type
 from softgrad.losses.loss import Loss, Rows, schedule_for
 
+ROWS = 1024  # of a tile for many heads, whose X may have to be made wider
 SCORES = 1 << 19  # scores of a tile: 2 MB in float32; smaller tiles make BLAS slow, larger ones leave the cache
 
 
@@ -41,21 +43,50 @@ class Tiled(AbstractKernel):
             dintercept += z.sum(axis=0, dtype=np.float64)
         return value, dcoef, dintercept
 
+    def several(self, block: Block, loss: Loss, heads: Sequence[Head]) -> list[Sums]:
+        """All heads stand side by side in one product W (P C, D); their scores (n, P C) are n P rows of C for the row formula."""
+        if hasattr(block.X, "indptr"):
+            return super().several(block, loss, heads)
+        P, (C, D), dtype = len(heads), heads[0].coef.shape, heads[0].coef.dtype
+        W, b = np.concatenate([head.coef for head in heads]), np.concatenate([head.intercept for head in heads])
+        scale, folds = np.array([head.scale for head in heads]), np.array([head.fold for head in heads])
+        schedule = schedule_for(loss, dtype)
+        values, dW, db = np.zeros(P), np.zeros((P * C, D), dtype), np.zeros(P * C)
+        step = min(max(64, SCORES // (P * C)), ROWS)
+        for tile in (counted(block.part(slice(i, i + step))) for i in range(0, block.X.shape[0], step)):
+            X, n = tile.X.astype(dtype, copy=False), len(tile.r)
+            with np.errstate(invalid="ignore"):
+                z = X @ W.T
+                z += b
+            rows = Rows(z.reshape(n * P, C), np.repeat(tile.y, P, axis=0), (tile.r[:, folds] * scale).ravel())
+            losses = np.empty(n * P)
+            if schedule(loss, rows, rows.z, 1.0, losses) >= 0:
+                return [(np.nan, dW[:C], db[:C])] * P
+            values += losses.reshape(n, P).sum(axis=0)
+            dW += z.T @ X
+            db += z.sum(axis=0, dtype=np.float64)
+        values /= scale
+        return [(float(values[p]), dW[p * C : (p + 1) * C], db[p * C : (p + 1) * C]) for p in range(P)]
+
 
 def counted(block: Block) -> Block:
-    """The block without the rows that do not count, whose values may be anything."""
-    return block if block.r.all() else block.part(np.flatnonzero(block.r))
+    """The block without the rows that do not count, for no fold, whose values may be anything."""
+    counts = block.r if block.r.ndim == 1 else block.r.any(axis=1)
+    return block if counts.all() else block.part(np.flatnonzero(counts))
 
 
 
-def linear_scores(X: Any, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
-    """Scores X coef' + intercept (N, C) for dense or CSR rows of any type, in float32 for rows narrower than float64; a tile at a time."""
+def linear_scores(X: Any, coef: NDArray[Any], intercept: NDArray[Any], rows: NDArray[np.intp] | None = None) -> NDArray[Any]:
+    """Scores X coef' + intercept (N, C) for dense or CSR rows of any type, in float32 for rows narrower than float64; a tile at a time.
+
+    Of all rows, or of those named.
+    """
     dtype = compute_type(X)
-    W, b, z = coef.astype(dtype), intercept.astype(dtype), np.empty((X.shape[0], len(coef)), dtype)
+    W, b, z = coef.astype(dtype), intercept.astype(dtype), np.empty((X.shape[0] if rows is None else len(rows), len(coef)), dtype)
     step = max(64, SCORES // max(coef.shape))
 
     def part(i: int) -> None:
-        tile = X[i : i + step]
+        tile = X[i : i + step] if rows is None else X[rows[i : i + step]]
         z[i : i + step] = (tile if hasattr(tile, "indptr") else tile.astype(dtype, copy=False)) @ W.T
         z[i : i + step] += b
 

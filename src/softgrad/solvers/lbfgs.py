@@ -134,13 +134,15 @@ class Line:
 class LBFGS(AbstractSolver):
     """Preconditioned L-BFGS.
 
-    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs. Reference: Nocedal & Wright 2006, chapter 7;
-    Hager & Zhang 2005, doi 10.1137/030601880.
+    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs; gap bounds the decrease that the next step promises,
+    relative to the value (where the start is warm, a small gradient alone says little of how far the optimum is). Reference: Nocedal &
+    Wright 2006, chapter 7; Hager & Zhang 2005, doi 10.1137/030601880.
     """
 
     tol: float = 1e-5
     max_iter: int = 200
     memory: int = 20
+    gap: float = math.inf
     search: Search = Search()
 
     def minimize(
@@ -168,9 +170,9 @@ class Run:
         self.status: Status | None = None
         self.line: Line | None = None
 
-    def tell(self, new: Point) -> bool:
-        """Value and gradient at `asked`. True: a step is done; `turn` has to follow, unless the run has ended."""
-        self.passes += 1
+    def tell(self, new: Point, passes: int = 1) -> bool:
+        """Value and gradient at `asked`, and what they cost. True: a step is done; `turn` has to follow, unless the run has ended."""
+        self.passes += passes
         if self.line is None:
             self.at = new
         elif not self.line.over(new):
@@ -190,7 +192,7 @@ class Run:
         self.trace.append(state)
         if not (math.isfinite(self.at.value) and math.isfinite(norm)):
             self.status = Status.NOT_FINITE
-        elif norm <= self.solver.tol:
+        elif norm <= self.solver.tol and (norm == 0 or self.solver.gap == math.inf):
             self.status = Status.CONVERGED
         elif iteration >= self.solver.max_iter:
             self.status = Status.MAX_ITER
@@ -210,10 +212,12 @@ class Run:
     def aim(self) -> None:
         d = self.pairs.direction(self.at.gradient, self.solved)
         self.line = Line(self.solver.search, self.noise, self.at, d, inner(self.at.gradient, d))
-        if self.line.slope < 0:
-            self.asked = self.line.asked()
-        else:
+        if self.line.slope >= 0:
             self.forget_or_give_up()
+        elif self.trace[-1].gradient_norm <= self.solver.tol and -self.line.slope <= self.solver.gap * abs(self.at.value):
+            self.status = Status.CONVERGED
+        else:
+            self.asked = self.line.asked()
 
     def renew(self, metric: AbstractMetric) -> None:
         """Another metric from here on: what the old one solved is solved anew."""

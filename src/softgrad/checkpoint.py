@@ -1,0 +1,132 @@
+"""The state of a path in one file: after a kill at any moment it goes on, to the same bits as if nothing had happened.
+
+Every lane is saved with its pairs and its line search; metrics are made again from the data, of a Hessian only the place is kept. The file
+is written beside its place and renamed, with a checksum over all of it, and knows the problem that it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgrad import arrays, model_file, threads
+from softgrad.path import Lane, Path
+from softgrad.precondition import Staged
+from softgrad.solvers.saved import pack, unpack
+from softgrad.solvers.solver import Result, State, Status
+from softgrad.training import Fit
+
+Tensors = dict[str, NDArray[Any]]
+SHARE = 0.02  # of the time at most goes into saving
+
+
+@dataclass
+class Keeper:
+    """Saves a path after a pass, as often as its share of the time allows."""
+
+    file: str | os.PathLike[str]
+    saved: float = -np.inf
+    cost: float = 0.0
+    belongs: dict[str, Any] | None = None
+
+    def __call__(self, path: Path) -> None:
+        """Save, if it is time again, and when the path has ended."""
+        now = time.perf_counter()
+        if path.lanes and now - self.saved < self.cost / SHARE:
+            return
+        self.belongs = identity(path) if self.belongs is None else self.belongs
+        save(self.file, path, self.belongs)
+        self.saved = time.perf_counter()
+        self.cost = self.saved - now
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What has to be the same for a path to go on: settings, and a digest of labels, weights and moments of the features."""
+    problem, seen = path.problem, path.seen
+    parts = [problem.y, path.R, path.l2, *(part for part in (seen.mu, seen.G, seen.second) if part is not None)]
+    settings = [problem.X.shape, problem.X.dtype, problem.n_classes, problem.loss, problem.fit_intercept, problem.seed, path.solver]
+    return {"settings": " ".join(map(str, settings)), "data": _digest(dict(zip("abcdefg", parts, strict=False)), "")}
+
+
+def save(file: str | os.PathLike[str], path: Path, belongs: dict[str, Any]) -> None:
+    """Write the state of a path, whole or not at all. Raises OSError where it cannot be written; the file before it stays."""
+    numbers: dict[str, Any] = {"identity": belongs, "passes": path.passes, "last": path.last}
+    tensors: Tensors = {}
+    numbers["fits"] = [[k, j, _pack_fit(fit, f"fit.{k}.{j}.", tensors)] for (k, j), fit in path.fits.items()]
+    numbers["lanes"] = []
+    for lane in path.lanes:
+        told, parts = pack(lane.run)
+        numbers["lanes"].append([lane.k, lane.j, told])
+        tensors |= {f"lane.{lane.k}.{lane.j}.{name}": array for name, array in parts.items()}
+    numbers["metrics"] = []
+    for k, metric in path.metrics.items():
+        if isinstance(metric, Staged):
+            numbers["metrics"].append([k, metric.bought_at, metric.norms])
+            if metric.bought is not None:
+                tensors[f"metric.{k}"] = metric.bought
+    text = json.dumps(numbers)
+    model_file.write(file, tensors, {"path": text, "digest": _digest(tensors, text)})
+
+
+def resume(file: str | os.PathLike[str], path: Path) -> None:
+    """Put a path of the same problem where the file says it was. Raises SoftgradError for a damaged file or another problem's."""
+    numbers, tensors = _read(file)
+    belongs = identity(path)
+    if numbers["identity"] != belongs:
+        which = "settings" if numbers["identity"]["settings"] != belongs["settings"] else "data, strengths or folds"
+        do = "resume with the data and settings it was made with, or begin anew"
+        arrays.refuse(f"checkpoint {os.fspath(file)}", "must belong to the same problem", f"other {which}", do)
+    path.passes, path.last = numbers["passes"], numbers["last"]
+    path.fits = {(k, j): _unpack_fit(told, f"fit.{k}.{j}.", tensors) for k, j, told in numbers["fits"]}
+    with threads.blas(1):  # as in the path itself: bits must not depend on BLAS threads
+        for k, bought_at, norms in numbers["metrics"]:
+            metric = path.metric(k)
+            assert isinstance(metric, Staged)
+            if f"metric.{k}" in tensors:
+                metric.buy(tensors[f"metric.{k}"], bought_at)
+            metric.norms = norms
+    for k, j, told in numbers["lanes"]:
+        objective, prefix = path.objective(k, j), f"lane.{k}.{j}."
+        parts = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        path.lanes.append(Lane(k, j, objective, unpack(path.solver, objective.noise, objective.norm, told, parts)))
+    if not all(path.ended(k) for k in range(path.last + 1)):
+        path.lanes = []
+
+
+def _read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
+    try:
+        tensors, described = model_file.read(file)
+    except arrays.SoftgradError as error:
+        arrays.refuse(f"checkpoint {os.fspath(file)}", "must be whole", f"a damaged file ({error})", "remove it and begin anew")
+    if described.get("digest") != _digest(tensors, described.get("path", "")):
+        arrays.refuse(f"checkpoint {os.fspath(file)}", "must be as it was written", "other content", "remove it and begin anew")
+    return json.loads(described["path"]), tensors
+
+
+def _digest(tensors: Mapping[str, NDArray[Any]], text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].shape} {tensors[name].dtype}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
+
+
+def _pack_fit(fit: Fit, prefix: str, tensors: Tensors) -> dict[str, Any]:
+    tensors[f"{prefix}coef"], tensors[f"{prefix}intercept"] = fit.coef, fit.intercept
+    r = fit.result
+    told = {"value": r.value, "status": r.status.name, "gradient_norm": r.gradient_norm, "passes": r.passes, "iterations": r.iterations}
+    return told | {"seconds": r.seconds, "trace": [list(asdict(state).values()) for state in r.trace]}
+
+
+def _unpack_fit(told: dict[str, Any], prefix: str, tensors: Tensors) -> Fit:
+    trace = tuple(State(*state) for state in told["trace"])
+    coef, intercept = tensors[f"{prefix}coef"], tensors[f"{prefix}intercept"]
+    return Fit(coef, intercept, Result(**(told | {"parameters": np.empty(0), "status": Status[told["status"]], "trace": trace})))

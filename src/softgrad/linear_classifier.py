@@ -1,0 +1,169 @@
+"""What all linear softmax classifiers share: scikit-learn's manners around coef_ and intercept_. Checks, predictions, the model file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from softgrad import arrays, model_file
+from softgrad.kernels.tiled import linear_scores
+from softgrad.losses import cross_entropy
+from softgrad.losses.described import describe
+from softgrad.losses.loss import Loss, log_probabilities, probabilities
+from softgrad.solvers.solver import Result
+from softgrad.training import Problem, Start
+
+
+class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
+    """Scores W x + b and what follows from them; how W and b are found is the subclasses' own."""
+
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+    classes_: NDArray[Any]
+    feature_names_in_: NDArray[Any]
+    n_features_in_: int
+    metadata_: dict[str, Any]
+    result_: Result
+    fit_intercept: bool
+    class_weight: Mapping[Any, float] | str | None
+    loss: Loss | None
+    random_state: Any
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Scores W x + b: (N, C), or (N,) for two classes, where they are the second class's."""
+        z = self._scores("decision_function", X)
+        return z.ravel() if len(self.classes_) == 2 else z
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The class with the largest score, (N,)."""
+        z = self._scores("predict", X)
+        return self.classes_[(z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probabilities (N, C) in the order of classes_, of the loss's link and temperature; float64, so that nearly 1 is not 1."""
+        return self._linked(probabilities, self._scores("predict_proba", X))
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithms of the probabilities (N, C), accurate also near 0."""
+        return self._linked(log_probabilities, self._scores("predict_log_proba", X))
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the fitted classifier to one file (safetensors with a JSON description, no pickle), whole or not at all.
+
+        metadata: anything that JSON holds; `softgrad.load` gives it back as metadata_. Raises SoftgradError for classes that are neither
+        numbers nor text, OSError where the file cannot be written.
+        """
+        check_is_fitted(self)
+        described = self._described() | {"metadata": dict(metadata or getattr(self, "metadata_", {}))}
+        tensors = {"coef": self.coef_, "intercept": self.intercept_}
+        if self.classes_.dtype.kind in "biuf":
+            tensors["classes"] = self.classes_
+        elif all(isinstance(name, str) for name in self.classes_.tolist()):
+            described["classes"] = self.classes_.tolist()
+        else:
+            arrays.refuse("save(path)", "classes must be numbers or text", f"dtype {self.classes_.dtype}", "fit on names or numbers")
+        model_file.write(path, tensors, described)
+
+    def _parameters(self) -> dict[str, Any]:
+        """Parameters of a SoftmaxClassifier that would have been fitted so, as JSON holds them."""
+        raise NotImplementedError
+
+    def _described(self) -> dict[str, Any]:
+        described: dict[str, Any] = {"parameters": self._parameters(), "loss": describe(self._loss())}
+        if hasattr(self, "feature_names_in_"):
+            described["feature_names"] = [str(name) for name in self.feature_names_in_]
+        if hasattr(self, "result_"):
+            kept = ("value", "gradient_norm", "passes", "iterations", "seconds")
+            described["result"] = {name: getattr(self.result_, name) for name in kept} | {"status": self.result_.status.name}
+        return described
+
+    def _two_classes(self, call: str, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """The classes, and each row's number among them."""
+        classes, numbers = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            came = f"one class only, {arrays.shown(classes[0])}"
+            arrays.refuse(f"{call}(y)", "must hold at least two classes", came, "add rows of another class")
+        return classes, numbers
+
+    def _validated(self, call: str, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
+        """X as the kernels read it and y (N,), by scikit-learn's rules; whether X is finite is seen in the first pass."""
+        if hasattr(X, "shape") and hasattr(y, "shape") and len(X.shape) > 0 and len(y.shape) > 0 and X.shape[0] != y.shape[0]:
+            arrays.refuse(f"{call}(y)", f"must have one label for each of the {X.shape[0]} rows of X", f"{y.shape[0]} labels", "align them")
+        try:
+            X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+            check_classification_targets(y)
+        except ValueError as error:
+            raise arrays.SoftgradError(f"{call}: {error}") from error
+        return arrays.features(f"{call}(X)", X), y
+
+    def _row_weights(self, call: str, sample_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> NDArray[np.float64]:
+        r = arrays.row_weight(f"{call}(sample_weight)", sample_weight, len(numbers))
+        r = np.ones(len(numbers)) if r is None else r
+        if self.class_weight is not None:
+            try:
+                omega = compute_class_weight(self.class_weight, classes=classes, y=classes[numbers], sample_weight=r)
+            except ValueError as error:
+                raise arrays.SoftgradError(f"{self._name}(class_weight): {error}") from error
+            r = r * omega[numbers]
+        if not r.any():
+            arrays.refuse(f"{call}(sample_weight)", "at least one row must count", "weights that are all zero", "weigh some row above zero")
+        return r
+
+    def _problem(self, X: Any, numbers: NDArray[Any], r: NDArray[np.float64], n_classes: int, l2: float) -> Problem:
+        seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
+        return Problem(X, numbers.astype(np.int64), r, n_classes, self._loss(), l2, bool(self.fit_intercept), seed)
+
+    def _loss(self) -> Loss:
+        if self.loss is not None and not isinstance(self.loss, Loss):
+            rule = "must be a loss of softgrad.losses, or None"
+            arrays.refuse(f"{self._name}(loss)", rule, arrays.shown(self.loss), "pass cross_entropy()")
+        return cross_entropy() if self.loss is None else self.loss
+
+    def _scores(self, call: str, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        try:
+            X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+        except ValueError as error:
+            raise arrays.SoftgradError(f"{call}: {error}") from error
+        X = arrays.features(f"{call}(X)", X)
+        z = linear_scores(X, self.coef_, self.intercept_)
+        if not np.isfinite(z).all():
+            arrays.finite_features(f"{call}(X)", X)
+        return z
+
+    def _linked(self, link: Callable[[Loss, NDArray[Any]], NDArray[Any]], z: NDArray[Any]) -> NDArray[Any]:
+        full = z if z.shape[1] > 1 else np.hstack([np.zeros_like(z), z])
+        return link(self._loss(), full.astype(np.float64))
+
+
+def as_softmax(problem: Problem, start: Start | None) -> tuple[Problem, Start | None]:
+    """Two classes: one row w with penalty l2/2 |w|^2 is the softmax of rows -w/2, w/2 with penalty 2 l2/2 (|w/2|^2 + |w/2|^2)."""
+    if start is not None and start[0].shape != (1 if problem.n_classes == 2 else problem.n_classes, problem.X.shape[1]):
+        start = None  # other classes or features than before: begin anew
+    if problem.n_classes != 2:
+        return problem, start
+    halves = None if start is None else (np.vstack([-start[0] / 2, start[0] / 2]), np.concatenate([-start[1] / 2, start[1] / 2]))
+    return replace(problem, l2=2 * problem.l2), halves
+
+
+def as_one_row(coef: NDArray[Any], intercept: NDArray[Any]) -> Start:
+    """coef_ and intercept_ as scikit-learn lays them out."""
+    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else (coef, intercept)

@@ -1,0 +1,265 @@
+"""Lanes in shared passes find what each problem finds alone; a path that was killed goes on to the same bits."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from softgrad import SoftgradError, checkpoint, kernels, threads, training
+from softgrad.blocks.block import Block
+from softgrad.kernels.fused import Head
+from softgrad.kernels.tiled import Tiled
+from softgrad.losses import cross_entropy
+from softgrad.path import Path
+from softgrad.solvers.lbfgs import LBFGS
+from softgrad.training import Problem
+
+SOLVER = LBFGS(tol=1e-8, max_iter=1000)
+STRENGTHS = (1.0, 0.1, 0.01)
+
+
+def problem(n=120, d=6, C=3, seed=0, kind=np.float64, loss=None, **changes):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 2
+    y = (X @ rng.normal(size=(d, C)) + 2 * rng.normal(size=(n, C))).argmax(axis=1)
+    y[: 4 * C] = np.arange(4 * C) % C  # every class in every fold: without one, the optimum is at infinity
+    X = np.clip(16 * X + 128, 0, 255).astype(np.uint8) if kind == np.uint8 else X.astype(kind)
+    given = Problem(X, y.astype(np.int64), rng.uniform(0.5, 2, n), C, loss or cross_entropy(), 0.0, True, 0)
+    return replace(given, **changes)
+
+
+def folds(p, F):
+    """R (N, F), each fold without every F-th row, and l2 (K, F)."""
+    R = np.repeat(p.r[:, None], F, axis=1)
+    for j in range(F):
+        R[j::F, j] = 0 if F > 1 else p.r[j::F]
+    return R, np.repeat(np.array(STRENGTHS)[:, None], F, axis=1)
+
+
+def walked(p, F=3, solver=SOLVER, **parts):
+    path = Path(p, *folds(p, F), solver, **parts)
+    path.run()
+    return path
+
+
+def same_bits(a, b):
+    return a.fits.keys() == b.fits.keys() and all(
+        np.array_equal(a.fits[k].coef, b.fits[k].coef) and np.array_equal(a.fits[k].intercept, b.fits[k].intercept) for k in a.fits
+    )
+
+
+CASES = {
+    "dense": {},
+    "sparse": {"sparse": True},
+    "few rows": {"n": 30, "d": 50},
+    "without intercept": {"fit_intercept": False},
+    "smoothed": {"loss": cross_entropy(label_smoothing=0.1, temperature=2.0)},
+    "two classes": {"C": 2},
+    "many classes": {"C": 40, "n": 400},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("F", [1, 3])
+def test_every_lane_finds_what_a_fit_of_its_own_finds(case, F):
+    options = dict(CASES[case])
+    sparse = options.pop("sparse", False)
+    p = problem(**options)
+    p = replace(p, X=sp.csr_array(p.X)) if sparse else p
+    path = walked(p, F)
+    R, l2 = folds(p, F)
+    for (k, j), found in path.fits.items():
+        assert found.result.converged
+        alone = training.fit(replace(p, r=R[:, j], l2=float(l2[k, j])), SOLVER)
+        assert found.result.value == pytest.approx(alone.result.value, rel=1e-12)
+        assert np.allclose(found.coef, alone.coef, rtol=0, atol=2e-6)
+    assert len(path.fits) == len(STRENGTHS) * F
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.uint8])
+def test_narrow_rows_are_computed_in_float32(kind):
+    p, solver = problem(n=600, kind=kind), LBFGS(tol=1e-4, max_iter=500)
+    wide = replace(p, X=p.X.astype(np.float64))
+    for key, found in walked(p, solver=solver).fits.items():
+        assert found.result.value == pytest.approx(walked(wide).fits[key].result.value, rel=1e-4)
+
+
+def test_lanes_share_passes_and_begin_where_the_stronger_ended():
+    path = walked(problem(n=400))
+    each = sum(fit.result.passes for fit in path.fits.values())
+    assert path.passes < 0.5 * each
+    cold = sum(training.fit(replace(problem(n=400), l2=l2), SOLVER).result.passes for l2 in STRENGTHS)
+    assert sum(fit.result.passes for (_, j), fit in path.fits.items() if j == 0) < cold
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("soft", [False, True])
+def test_several_heads_in_one_product_give_what_each_gives_alone(dtype, soft):
+    rng = np.random.default_rng(4)
+    n, D, C, P = 300, 7, 5, 9
+    y = rng.dirichlet(np.ones(C), n) if soft else rng.integers(0, C, n)
+    R = rng.uniform(0, 1, (n, 3)) * (rng.uniform(size=(n, 3)) > 0.3)
+    R[:4] = 0
+    X = rng.normal(size=(n, D)).astype(dtype)
+    X[:4] = np.nan  # counts for nobody: never read
+    heads = [Head(rng.normal(size=(C, D)).astype(dtype), rng.normal(size=C).astype(dtype), p % 3, 0.5 + p) for p in range(P)]
+    loss, block = cross_entropy(label_smoothing=0.2), Block(X, y, R)
+    for (value, G, g), head in zip(Tiled().several(block, loss, heads), heads, strict=True):
+        one = Block(X, y, np.ascontiguousarray(R[:, head.fold]))
+        expected, G1, g1 = Tiled().sums(one, loss, head.coef, head.intercept, head.scale)
+        close = {"rtol": 0, "atol": 2e3 * np.finfo(dtype).eps}
+        assert value == pytest.approx(expected, rel=100 * float(np.finfo(dtype).eps))
+        assert np.allclose(G, G1, **close)
+        assert np.allclose(g, g1, **close)
+
+
+def test_the_product_is_chosen_where_heads_are_many():
+    X = np.zeros((2, 3))
+    assert kernels.choose(X, 10, cross_entropy(), 8).name == "tiled"
+    assert kernels.choose(sp.csr_array(X), 10, cross_entropy(), 8).name == kernels.choose(sp.csr_array(X), 10, cross_entropy()).name
+
+
+@pytest.mark.parametrize("shape", [{"C": 3}, {"C": 40, "n": 500}, {"n": 30, "d": 50}])
+def test_the_same_bits_for_every_number_of_threads(shape):
+    paths = []
+    for n in (1, 2, 3):
+        with threads.limit(n):
+            paths.append(walked(problem(**shape)))
+    assert same_bits(paths[0], paths[1])
+    assert same_bits(paths[0], paths[2])
+
+
+def test_weaker_strengths_are_left_out_when_nobody_wants_them():
+    path = walked(problem(), ended=lambda k: k < 1)
+    assert path.last == 1
+    assert {k for k, _ in path.fits} <= {0, 1}
+
+
+def test_callbacks_hear_of_every_step_of_every_lane():
+    heard = []
+    path = walked(problem(), callback=heard.append)
+    for (k, j), fit in path.fits.items():
+        mine = [state for state in heard if (state.k, state.j) == (k, j)]
+        assert [state.value for state in mine] == [state.value for state in fit.result.trace]
+
+
+def test_an_interrupt_keeps_what_is_complete():
+    def stop(path):
+        if path.last >= 0:
+            raise KeyboardInterrupt
+
+    path = walked(problem(), after=stop)
+    assert path.interrupted
+    assert path.last >= 0
+    with pytest.raises(KeyboardInterrupt):
+        walked(problem(), ended=lambda k: True, after=lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(n, file, p, F=3):
+    """A path that saves after every pass and dies after n of them."""
+    def after(path):
+        checkpoint.save(file, path, checkpoint.identity(path))
+        if path.passes == n:
+            raise Killed
+
+    path = Path(p, *folds(p, F), SOLVER, after=after)
+    with pytest.raises(Killed):
+        path.run()
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"n": 30, "d": 50}, {"C": 40, "n": 400}], ids=["dense", "few rows", "many classes"])
+def test_a_killed_path_goes_on_to_the_same_bits(tmp_path, options):
+    p, file = problem(**options), tmp_path / "state"
+    whole = walked(p)
+    for n in sorted({1, 2, 3, 5, whole.passes // 2, whole.passes - 1}):
+        killed_after(n, file, p)
+        path = Path(p, *folds(p, 3), SOLVER)
+        checkpoint.resume(file, path)
+        assert path.passes == n
+        path.run()
+        assert same_bits(path, whole)
+        assert path.passes == whole.passes
+        told = [[state.value for state in path.fits[key].result.trace] for key in whole.fits]
+        assert told == [[state.value for state in fit.result.trace] for fit in whole.fits.values()]
+
+
+def test_a_bought_hessian_is_bought_again(tmp_path, monkeypatch):
+    from softgrad import precondition
+
+    monkeypatch.setattr(precondition.Staged, "hessian_seconds", lambda _: 3 * precondition.PASS_START)
+    p, file = problem(n=400), tmp_path / "state"
+    whole = walked(p)
+    killed_after(whole.passes // 2, file, p)
+    path = Path(p, *folds(p, 3), SOLVER)
+    checkpoint.resume(file, path)
+    assert any(metric.bought is not None for metric in path.metrics.values())
+    path.run()
+    assert same_bits(path, whole)
+
+
+def test_a_search_in_the_middle_of_a_line_goes_on(tmp_path):
+    """A scale that the metric does not know makes the line search try again; it is saved between trials."""
+    p, file = problem(n=200, seed=3), tmp_path / "state"
+    path, tried = Path(p, *folds(p, 3), SOLVER), set()
+    path.after = lambda path: tried.update(lane.run.line.tried for lane in path.lanes if lane.run.line)
+    path.run()
+    for n in range(1, path.passes):
+        killed_after(n, file, p)
+        again = Path(p, *folds(p, 3), SOLVER)
+        checkpoint.resume(file, again)
+        again.run()
+        assert same_bits(again, path)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
+    p, file = problem(), tmp_path / "state.ckpt"
+    killed_after(4, file, p)
+    data = file.read_bytes()
+    for damage in (data[:-1], data[: len(data) // 2], b"", data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], data.replace(b"passes", b"posses", 1)):
+        file.write_bytes(damage)
+        with pytest.raises(SoftgradError, match=r"state\.ckpt"):
+            checkpoint.resume(file, Path(p, *folds(p, 3), SOLVER))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"loss": cross_entropy(label_smoothing=0.1)}, {"fit_intercept": False}])
+def test_a_checkpoint_of_another_problem_is_refused(tmp_path, other):
+    file = tmp_path / "state"
+    killed_after(3, file, problem())
+    p = problem(**other)
+    with pytest.raises(SoftgradError, match="same problem"):
+        checkpoint.resume(file, Path(p, *folds(p, 3), SOLVER))
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    p, file = problem(), tmp_path / "state"
+    killed_after(3, file, p)
+    before = file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    path = Path(p, *folds(p, 3), SOLVER, after=checkpoint.Keeper(file))
+    with pytest.raises(OSError, match="No space"):
+        path.run()
+    assert file.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
+
+
+def test_saving_takes_its_share_of_the_time_only(tmp_path):
+    path = Path(problem(), *folds(problem(), 3), SOLVER, after=checkpoint.Keeper(tmp_path / "state"))
+    saved = []
+    keeper = path.after
+    path.after = lambda path: (keeper(path), saved.append(keeper.saved))
+    path.run()
+    assert len(set(saved)) < path.passes
+    described = json.loads(checkpoint.model_file.read(tmp_path / "state")[1]["path"])
+    assert described["passes"] == path.passes
+    assert described["lanes"] == []
