@@ -27,7 +27,7 @@ from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.training import Fit, Problem, Start, fit
 
-GAP = 1e-5  # relative decrease that the next step of a path's fit may still promise at its end
+GAP = 1e-5  # decrease of the mean loss, in nats, that the next step may still promise at the end of a fit
 
 
 class SoftmaxClassifierCV(AbstractLinearClassifier):
@@ -106,6 +106,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         scoring = scoring_for(self.scoring, problem, classes, y, routed.scorer.score)
         self.classes_, self.Cs_ = classes, Cs
         search = _Search(problem, folds, Cs, scoring, bool(self.early_stopping))
+        search.tell_missing(self._name, classes)
         path = self._run(search, solver)
         self._told(path, search)
         self._chosen(path, search, solver)
@@ -261,6 +262,14 @@ class _Search:
         self.lanes, _ = as_softmax(replace(self.problem, r=self.R.max(axis=1)), None)
         self.l2 = 1 / (self.Cs[self.order][:, None] * S) * (2 if self.problem.n_classes == 2 else 1)
         self.scores: list[NDArray[np.float64]] = []
+
+    def tell_missing(self, name: str, classes: NDArray[Any]) -> None:
+        """Warn of classes that a fold does not train on, and others do."""
+        counts = [np.bincount(self.problem.y, weights=r, minlength=len(classes)) for r in (self.problem.r, *self.R.T)]
+        for j, count in enumerate(counts[1:]):
+            if (missing := (count == 0) & (counts[0] > 0)).any():
+                which = arrays.shown(classes[missing][0])
+                warnings.warn(f"{name}: fold {j} trains without class {which}, which it then holds impossible", UserWarning, stacklevel=4)
 
     def ended(self, k: int) -> bool:
         """Score a strength that is complete; whether weaker ones are wanted."""

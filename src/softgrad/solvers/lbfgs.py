@@ -134,9 +134,9 @@ class Line:
 class LBFGS(AbstractSolver):
     """Preconditioned L-BFGS.
 
-    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs; gap bounds the decrease that the next step promises,
-    relative to the value (where the start is warm, a small gradient alone says little of how far the optimum is). Reference: Nocedal &
-    Wright 2006, chapter 7; Hager & Zhang 2005, doi 10.1137/030601880.
+    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs; gap bounds the decrease that the next step promises
+    (where the start is warm, a small gradient alone says little of how far the optimum is). Reference: Nocedal & Wright 2006, chapter 7;
+    Hager & Zhang 2005, doi 10.1137/030601880.
     """
 
     tol: float = 1e-5
@@ -214,7 +214,7 @@ class Run:
         self.line = Line(self.solver.search, self.noise, self.at, d, inner(self.at.gradient, d))
         if self.line.slope >= 0:
             self.forget_or_give_up()
-        elif self.trace[-1].gradient_norm <= self.solver.tol and -self.line.slope <= self.solver.gap * abs(self.at.value):
+        elif self.trace[-1].gradient_norm <= self.solver.tol and -self.line.slope <= self.solver.gap:
             self.status = Status.CONVERGED
         else:
             self.asked = self.line.asked()
