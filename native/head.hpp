@@ -68,14 +68,14 @@ class Head {
             for (std::int64_t d = 0; d < D; d++) call.grad_X[i * D + d] = 0;
     }
 
-    std::int64_t one_tile(const std::int64_t *rows, int filled) {
+    std::int64_t one_tile(std::int64_t *rows, int filled) {
+        std::int64_t at[TILE];
+        for (int k = 0; k < filled; k++) at[k] = k * C;
         const S *next = row(rows[filled - 1] + 1);
         const std::int64_t left = call.rows.n - 1 - rows[filled - 1];
         Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
         scores(rows, filled, ahead);
-        const std::int64_t bad = scorer(
-            filled, [&](std::int64_t k) { return rows[k]; }, [&](std::int64_t k) { return z + k * C; },
-            [&](std::int64_t k) { return z + k * C; });
+        const std::int64_t bad = scorer(filled, rows, at, z, z);
         if (bad >= 0) return bad;
         for (std::int64_t p = 0; p < pieces; p++)
             backward<T>(tile + p * TILE * ROW, ROW, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);
