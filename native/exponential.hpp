@@ -38,7 +38,7 @@ template <> struct Exponent<double> {
 
 // e[i] = e^(d[i].hi + d[i].lo), hi <= 0; 0 below -88 (-709), whatever lo and the steps in between came to (NaN for -inf); NaN in
 // hi comes out as NaN. N vectors go in step: one alone is a chain of 60 cycles, and a processor that looks ahead two or three
-// of them idles.
+// of them idles. Estrin's order of the polynomial, a shorter chain of more steps, was 5 % slower.
 template <class T, int N> INLINE void exponentials(const Pair<T> (&d)[N], Vec<T> (&e)[N]) {
     using E = Exponent<T>;
     constexpr int degree = int(sizeof(E::P) / sizeof(T));

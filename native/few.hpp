@@ -45,8 +45,8 @@ class Few {
     const Rule<T> &rule;
     const int C;
     const Heat heat;
-    alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                         // [group][class][lane]
-    alignas(64) T m[FEW_ROWS], s[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];           // A and sum_j a_j (m - z_j) SMALL
+    alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                     // [group][class][lane]
+    alignas(64) T m[FEW_ROWS], s[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];       // A and sum_j a_j (m - z_j) SMALL
 
     // s in two partial sums of at most 16 terms: of the largest term so far and the next one, the smaller is added.
     INLINE Mask<T> sum(const T *z, T *e, int k) {

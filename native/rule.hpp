@@ -32,7 +32,8 @@ struct Rule {
     Buffer<T> keep, base;
 
     explicit Rule(const Rows<T> &rows)
-        : rows(rows), C(rows.C), spread(rows.targets || rows.smoothing > 0), unit(rows.scale / rows.temperature), keep(rows.C), base(rows.C) {
+        : rows(rows), C(rows.C), spread(rows.targets || rows.smoothing > 0), unit(rows.scale / rows.temperature), keep(rows.C),
+          base(rows.C) {
         for (std::int64_t j = 0; j < C; j++) {
             keep[j] = T(class_weight(j) * (1 - rows.smoothing));
             base[j] = T(class_weight(j) * rows.smoothing / double(C));

@@ -6,23 +6,18 @@
 
 namespace SOFTGRAD_ISA {
 
-// The rows of one call, a few at a time: row[k] names the k-th row that counts, at[k] says where its scores start in z and its
-// gradient in g, which may be null; both arrays have room for a multiple of LANES. The head and the sparse kernel use it on their own small tiles of scores.
+// The rows of one call, at most FEW_ROWS at a time: row[k] names the k-th row that counts, at[k] says where its scores start in z
+// and its gradient in g, which may be null. Both arrays have room for a multiple of LANES, and the room is used. The head and the
+// sparse kernel use it on their own small tiles of scores.
 template <class T, class Heat>
 class Scorer {
    public:
     explicit Scorer(const Rule<T> &rule) : rule(rule), few(rule), many(rule) {}
 
     std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        if (rule.C > FEW) {
-            for (int k = 0; k < count; k++)
-                if (!many(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
-            return -1;
-        }
-        for (int k = 0; k < count; k += FEW_ROWS) {
-            const std::int64_t bad = few(count - k < FEW_ROWS ? count - k : FEW_ROWS, row + k, at + k, z, g);
-            if (bad >= 0) return bad;
-        }
+        if (rule.C <= FEW) return few(count, row, at, z, g);
+        for (int k = 0; k < count; k++)
+            if (!many(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
         return -1;
     }
 

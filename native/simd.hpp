@@ -173,7 +173,7 @@ template <class T, class From> INLINE Vec<T> load_pieces(From from) {
     return (Vec<T>)_mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from(3)), 3);
 }
 template <class T, class To> INLINE void store_pieces(Vec<T> v, To to) {
-    _mm_storeu_si128((__m128i *)to(0), _mm512_castsi512_si128((__m512i)v));
+    _mm_storeu_si128((__m128i *)to(0), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 0));     // not the cast: GCC warns of it
     _mm_storeu_si128((__m128i *)to(1), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 1));
     _mm_storeu_si128((__m128i *)to(2), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 2));
     _mm_storeu_si128((__m128i *)to(3), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 3));
