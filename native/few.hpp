@@ -1,5 +1,7 @@
 // The row formula of rule.hpp for rows of few classes: as many rows as there are lanes stand side by side, one row per lane,
-// so that nothing is padded and the scalars of a row (its sum, its logarithm) are computed for all of them at once.
+// so that nothing is padded and the scalars of a row (its sum, its logarithm) are computed for all of them at once. A tile of
+// rows goes through one step of the formula after the other: a step is a long chain for one group of rows, and the groups of a
+// tile hide each other's waiting.
 #pragma once
 
 #include "exponential.hpp"
@@ -8,36 +10,34 @@
 
 namespace SOFTGRAD_ISA {
 
-constexpr int FEW = 32;
-
-// Up to LANES rows that count. Lanes without a row repeat the first one, so that they hold nothing odd.
-template <class T> struct Group {
-    int count = 0;
-    std::int64_t row[LANES<T>];
-    const T *z[LANES<T>];
-    T *g[LANES<T>];
-};
+constexpr int FEW = 32, FEW_ROWS = 64;
 
 template <class T, class Heat>
 class Few {
-    static constexpr int L = LANES<T>, C_MAX = FEW;
+    static constexpr int L = LANES<T>, LD = LANES<double>;
     using V = Vec<T>;
 
    public:
     explicit Few(const Rule<T> &rule) : rule(rule), C(int(rule.C)), heat(rule.rows.temperature) {}
 
-    // Losses and gradients of the group; the first of its rows without a softmax, or -1.
-    std::int64_t operator()(const Group<T> &group) {
-        rows_to_columns<T>(group.z, C, z);
-        sum();
-        const Mask<T> good = (m > T(-INFINITE)) & (m < T(INFINITE)) & (s >= T(0));
-        for (int k = 0; k < group.count; k++)
-            if (!good[k]) return group.row[k];
-        if (rule.spread)
-            spread(group);
-        else
-            plain(group);
-        if (group.g[0]) columns_to_rows<T>(e, C, group.count, group.g);
+    // Losses and, unless out is null, gradients of at most FEW_ROWS rows: row[k] is the number of the k-th, at[k] where its scores
+    // and its gradient start. Both arrays have room for a multiple of LANES: lanes without a row repeat the last one, so that they
+    // hold nothing odd; what is written twice is the same. Returns the first row without a softmax, or -1.
+    std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *scores, T *out) {
+        for (int k = count; k % L; k++) {
+            row[k] = row[count - 1];
+            at[k] = at[count - 1];
+        }
+        for (int k = 0; k < count; k += L) store(m + k, rows_to_columns<T>(scores, at + k, C, z + k * C));
+        Mask<T> good = ~Mask<T>{};
+        for (int k = 0; k < count; k += L) good &= sum(z + k * C, e + k * C, k);
+        if (!everywhere(good)) return first_bad(count, row);
+        for (int k = 0; k < count; k += L)
+            if (rule.spread)
+                spread(k, row + k, at + k, out);
+            else
+                plain(k, row + k, at + k, out);
+        put_losses(count, row);
         return -1;
     }
 
@@ -45,71 +45,79 @@ class Few {
     const Rule<T> &rule;
     const int C;
     const Heat heat;
-    V m, s;
-    alignas(64) T z[C_MAX * L], e[C_MAX * L], a[C_MAX * L];
+    alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                     // [group][class][lane]
+    alignas(64) T m[FEW_ROWS], s[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];       // A and sum_j a_j (m - z_j) SMALL
 
-    // Two partial sums of at most 16 terms. An odd number of classes is made even by an impossible one.
-    void sum() {
-        V sums[2] = {};
-        Mask<T> ties{};
-        m = load(z);
-        for (int c = 1; c < C; c++) m = larger(load(z + c * L), m);
-        if (C % 2) store(z + C * L, all(T(-INFINITE)));
-        for (int c = 0; c < C; c += 2) {
-            V x[2], y[2];
-            Pair<T> d[2];
-            for (int i = 0; i < 2; i++) d[i] = heat(below<T>(x[i] = load(z + (c + i) * L), m));
-            exponentials<T>(d, y);
-            for (int i = 0; i < 2; i++) {
-                const Mask<T> top = x[i] == m;
-                sums[i] += without(top, y[i]);
-                ties -= top;
-                store(e + (c + i) * L, y[i]);
-            }
-        }
-        s = sums[0] + sums[1] + __builtin_convertvector(ties - 1, V);
+    // s in two partial sums of at most 16 terms: of the largest term so far and the next one, the smaller is added.
+    INLINE Mask<T> sum(const T *z, T *e, int k) {
+        const int classes = C;
+        const V m = load(this->m + k);
+        V sums[2] = {}, tops[2] = {};
+        int c = 0;
+        for (; c + 2 <= classes; c += 2) add_terms<2>(z + c * L, e + c * L, m, sums, tops);
+        if (c < classes) add_terms<1>(z + c * L, e + c * L, m, sums, tops);
+        const V s = sums[0] + sums[1] + smaller(tops[0], tops[1]);
+        store(this->s + k, s);
+        return (m > T(-INFINITE)) & (m < T(INFINITE)) & (s >= T(0));
     }
 
-    // r (A log1p(s) + cross / T) in double; a row whose a are all 0 costs nothing, whatever its scores.
-    void put_losses(const Group<T> &group, V A, V cross) const {
-        constexpr int LD = LANES<double>;
+    template <int N> INLINE void add_terms(const T *z, T *e, V m, V (&sums)[2], V (&tops)[2]) const {
+        V y[N];
+        Pair<T> d[N];
+        for (int i = 0; i < N; i++) d[i] = heat(below<T>(load(z + i * L), m));
+        exponentials<T>(d, y);
+        for (int i = 0; i < N; i++) {
+            store(e + i * L, y[i]);
+            sums[i] += smaller(tops[i], y[i]);
+            tops[i] = larger(tops[i], y[i]);
+        }
+    }
+
+    std::int64_t first_bad(int count, const std::int64_t *row) const {
+        for (int k = 0; k < count; k++)
+            if (!(m[k] > -INFINITE && m[k] < INFINITE && s[k] >= 0)) return row[k];
+        return -1;
+    }
+
+    // r (A log1p(s) + cross / T); a row whose a are all 0 costs nothing, whatever its scores.
+    void put_losses(int count, const std::int64_t *row) const {
         const Doubles cooled = all(1 / (rule.rows.temperature * SMALL));
-        double sums[L], As[L], crosses[L], losses[L];
-        store_wide(sums, s);
-        store_wide(As, A);
-        store_wide(crosses, cross);
-        for (int k = 0; k < L; k += LD) {
-            const Doubles a = load(As + k), loss = a * log1p_of(load(sums + k)) + load(crosses + k) * cooled;
-            store(losses + k, without(a == 0.0, loss));
+        alignas(64) T logs[FEW_ROWS];
+        alignas(64) double losses[FEW_ROWS];
+        for (int k = 0; k < count; k += L) store(logs + k, log1p_of<T>(load(s + k)));
+        for (int k = 0; k < count; k += LD) {
+            const Doubles A = wide(weights + k), loss = A * wide(logs + k) + wide(crosses + k) * cooled;
+            store(losses + k, without(A == 0.0, loss));
         }
-        for (int k = 0; k < group.count; k++) rule.rows.losses[group.row[k]] = rule.row_weight(group.row[k]) * losses[k];
+        for (int k = 0; k < count; k++) rule.rows.losses[row[k]] = rule.row_weight(row[k]) * losses[k];
     }
 
-    void plain(const Group<T> &group) {
-        T ay[L], r[L], zy[L], ey[L], gy[L];
-        int at[L];
-        for (int k = 0; k < L; k++) {
-            const std::int64_t i = group.row[k], y = rule.rows.labels[i];
-            at[k] = int(y) * L + k;
-            ay[k] = rule.keep[y];
-            r[k] = T(rule.row_weight(i));
-            zy[k] = z[at[k]];
-            ey[k] = e[at[k]];
-        }
-        const V A = load(ay);
-        put_losses(group, A, A * distance_of<T>(load(zy), m));
-        if (!group.g[0]) return;
-        const Mask<T> top = load(zy) == m;
-        const V factor = load(r) * A * T(rule.rows.scale / rule.rows.temperature) / (1 + s);
-        const V left = top ? s : 1 + (s - load(ey));
-        for (int c = 0; c < C; c++) store(e + c * L, load(e + c * L) * factor);
-        store(gy, -factor * left);
-        for (int k = 0; k < L; k++) e[at[k]] = gy[k];
+    INLINE void plain(int first, const std::int64_t *row, const std::int64_t *at, T *out) {
+        const T *z = this->z + first * C, *keep = rule.keep;
+        T *e = this->e + first * C;
+        const std::int64_t *labels = rule.rows.labels;
+        const V m = load(this->m + first), s = load(this->s + first);
+        std::int64_t y[L];
+        for (int k = 0; k < L; k++) y[k] = labels[row[k]];
+        const V A = gathered<T>([&](int k) { return keep[y[k]]; });
+        const V zy = gathered<T>([&](int k) { return z[y[k] * L + k]; });
+        store(weights + first, A);
+        store(crosses + first, V(A * distance_of<T>(zy, m)));
+        if (!out) return;
+        const V ey = gathered<T>([&](int k) { return e[y[k] * L + k]; });
+        const V left = zy == m ? s : 1 + (s - ey);
+        const V factor = steps(row) * A / (1 + s), gy = -factor * left;
+        columns_to_rows<T>([&](int c) { return V(load(e + c * L) * factor); }, at, C, out);
+        for (int k = 0; k < L; k++) out[at[k] + y[k]] = gy[k];
     }
 
-    void turn_in_targets(const Group<T> &group) {
+    V steps(const std::int64_t *row) const {
+        return gathered<T>([&](int k) { return T(rule.step(row[k])); });
+    }
+
+    void turn_in_targets(const std::int64_t *row) {
         for (int k = 0; k < L; k++) {
-            const std::int64_t i = group.row[k];
+            const std::int64_t i = row[k];
             if (rule.rows.labels) {
                 for (int c = 0; c < C; c++) a[c * L + k] = rule.base[c];
                 a[rule.rows.labels[i] * L + k] += rule.keep[rule.rows.labels[i]];
@@ -120,8 +128,10 @@ class Few {
         }
     }
 
-    void spread(const Group<T> &group) {
-        turn_in_targets(group);
+    void spread(int first, const std::int64_t *row, const std::int64_t *at, T *out) {
+        turn_in_targets(row);
+        const T *z = this->z + first * C, *e = this->e + first * C;
+        const V m = load(this->m + first), s = load(this->s + first);
         V largest{}, rest[4] = {}, far[4] = {};
         Mask<T> ties{};
         for (int c = 0; c < C; c++) largest = larger(load(a + c * L), largest);
@@ -132,21 +142,18 @@ class Few {
             ties -= q == largest;
         }
         const V others = (rest[0] + rest[1]) + (rest[2] + rest[3]) + __builtin_convertvector(ties - 1, V) * largest;
-        const V cross = (far[0] + far[1]) + (far[2] + far[3]), A = others + largest;
-        put_losses(group, A, cross);
-        if (group.g[0]) spread_gradient(group, A, others, largest);
-    }
-
-    void spread_gradient(const Group<T> &group, V A, V others, V largest) {
-        T steps[L];
-        for (int k = 0; k < L; k++) steps[k] = T(rule.step(group.row[k]));
-        const V inverse = 1 / (1 + s), top_left = s * inverse, step = load(steps);
-        for (int c = 0; c < C; c++) {
-            V x = load(e + c * L), q = load(a + c * L), p = x * inverse;
-            V left = x == T(1) ? top_left : 1 - p;
-            V off = q == largest ? others : A - q;
-            store(e + c * L, (p * off - q * left) * step);
-        }
+        const V A = others + largest;
+        store(weights + first, A);
+        store(crosses + first, V((far[0] + far[1]) + (far[2] + far[3])));
+        if (!out) return;
+        const V inverse = 1 / (1 + s), top_left = s * inverse, step = steps(row);
+        const auto gradient = [&](int c) {
+            const V x = load(e + c * L), q = load(a + c * L), p = x * inverse;
+            const V left = x == T(1) ? top_left : 1 - p;
+            const V off = q == largest ? others : A - q;
+            return V((p * off - q * left) * step);
+        };
+        columns_to_rows<T>(gradient, at, C, out);
     }
 };
 

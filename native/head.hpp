@@ -3,7 +3,8 @@
 //   forward   Z[r][c] = intercept[c] + sum_d x[r][d] coef[c][d]
 //   formula   Z -> G in place (score.hpp)
 //   backward  grad_coef[c][d] += sum_r G[r][c] x[r][d]
-// X is never used where it lies: NumPy's arrays start 16 bytes off a cache line, and every second load would touch two lines.
+// X is never used where it lies: NumPy's arrays start 16 bytes off a cache line, and every second load would touch two lines
+// (a fifth slower; and with rows on such borders it gained 2 % only).
 // D is cut into pieces so that a piece of coef (C x PIECE) fits the first-level cache. x, coef and its gradient are kept piece
 // by piece: with rows a power of two apart all of them would share a few sets of that cache.
 #pragma once
@@ -68,14 +69,14 @@ class Head {
             for (std::int64_t d = 0; d < D; d++) call.grad_X[i * D + d] = 0;
     }
 
-    std::int64_t one_tile(const std::int64_t *rows, int filled) {
+    std::int64_t one_tile(std::int64_t *rows, int filled) {
+        std::int64_t at[TILE];
+        for (int k = 0; k < filled; k++) at[k] = k * C;
         const S *next = row(rows[filled - 1] + 1);
         const std::int64_t left = call.rows.n - 1 - rows[filled - 1];
         Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
         scores(rows, filled, ahead);
-        const std::int64_t bad = scorer(
-            filled, [&](std::int64_t k) { return rows[k]; }, [&](std::int64_t k) { return z + k * C; },
-            [&](std::int64_t k) { return z + k * C; });
+        const std::int64_t bad = scorer(filled, rows, at, z, z);
         if (bad >= 0) return bad;
         for (std::int64_t p = 0; p < pieces; p++)
             backward<T>(tile + p * TILE * ROW, ROW, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);

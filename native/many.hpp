@@ -110,7 +110,7 @@ class Many {
         const T zy = z[y];
         const double ay = double(rule.keep[y]), s = sum(z, g, m);
         if (!(s >= 0)) return false;
-        loss = ay == 0 ? 0.0 : ay * (log1p_of(all(s))[0] + (double(m) - double(zy)) / rule.rows.temperature);
+        loss = ay == 0 ? 0.0 : ay * (log1p_of<double>(all(s))[0] + (double(m) - double(zy)) / rule.rows.temperature);
         if (!g) return true;
         const double step = rule.step(i) * ay / (1 + s);
         const double left = zy == m ? s : 1 + (s - double(g[y]));       // (1 + s) (1 - p_y)
@@ -132,7 +132,7 @@ class Many {
         }
         const Spread<T> aim(a, z, rule.C, m);
         const double s = sum(z, g, m);
-        loss = (aim.A > 0 ? aim.A * log1p_of(all(s))[0] : 0.0) + aim.cross / rule.rows.temperature;
+        loss = (aim.A > 0 ? aim.A * log1p_of<double>(all(s))[0] : 0.0) + aim.cross / rule.rows.temperature;
         if (g) spread_gradient(g, aim, s, rule.step(i));
         if (y >= 0) a[y] = rule.base[y];
         return s >= 0;

@@ -28,10 +28,12 @@ struct Rule {
     const Rows<T> &rows;
     const std::int64_t C;
     const bool spread;
+    const double unit;      // scale / T
     Buffer<T> keep, base;
 
     explicit Rule(const Rows<T> &rows)
-        : rows(rows), C(rows.C), spread(rows.targets || rows.smoothing > 0), keep(rows.C), base(rows.C) {
+        : rows(rows), C(rows.C), spread(rows.targets || rows.smoothing > 0), unit(rows.scale / rows.temperature), keep(rows.C),
+          base(rows.C) {
         for (std::int64_t j = 0; j < C; j++) {
             keep[j] = T(class_weight(j) * (1 - rows.smoothing));
             base[j] = T(class_weight(j) * rows.smoothing / double(C));
@@ -41,7 +43,20 @@ struct Rule {
     double class_weight(std::int64_t j) const { return rows.class_weight ? rows.class_weight[j] : 1.0; }
     double row_weight(std::int64_t i) const { return rows.row_weight ? rows.row_weight[i] : 1.0; }
     bool counts(std::int64_t i) const { return !(rows.labels && rows.labels[i] < 0) && row_weight(i) != 0; }
-    double step(std::int64_t i) const { return row_weight(i) * rows.scale / rows.temperature; }
+
+    // Those of the rows i to end that count, and how many they are: no branch, rows left out may come in any pattern.
+    int counted(std::int64_t i, std::int64_t end, std::int64_t *found) const {
+        const std::int64_t *labels = rows.labels;
+        const double *weight = rows.row_weight;
+        int n = 0;
+        for (; i < end; i++) {
+            found[n] = i;
+            n += (!labels || labels[i] >= 0) & (!weight || weight[i] != 0);
+        }
+        return n;
+    }
+
+    double step(std::int64_t i) const { return row_weight(i) * unit; }
 };
 
 }  // namespace SOFTGRAD_ISA

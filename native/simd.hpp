@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -19,6 +20,7 @@ typedef float Floats __attribute__((vector_size(WIDTH)));
 typedef double Doubles __attribute__((vector_size(WIDTH)));
 typedef std::int32_t Ints __attribute__((vector_size(WIDTH)));
 typedef std::int64_t Longs __attribute__((vector_size(WIDTH)));
+typedef std::uint64_t Words __attribute__((vector_size(WIDTH)));
 
 template <class T> struct Lane;
 template <> struct Lane<float> { using V = Floats; using I = Ints; using Int = std::int32_t; };
@@ -42,6 +44,12 @@ INLINE Ints bits(Floats v) { return (Ints)v; }
 INLINE Longs bits(Doubles v) { return (Longs)v; }
 INLINE Floats of_bits(Ints v) { return (Floats)v; }
 INLINE Doubles of_bits(Longs v) { return (Doubles)v; }
+
+// The exponent of a positive number. Before AVX-512 no instruction makes doubles of longs.
+INLINE Floats exponent_of(Floats v) { return __builtin_convertvector((bits(v) >> 23) - 127, Floats); }
+INLINE Doubles exponent_of(Doubles v) {
+    return of_bits(Longs((Words)bits(v) >> 52) | bits(all(0x1p52))) - (0x1p52 + 1023);
+}
 
 // a > b ? a : b and a < b ? a : b. Where one operand is NaN both return b; callers choose the order so that a NaN in the
 // scores survives, or is dropped. The instruction is spelled out where there is one: GCC finds it only now and then.
@@ -156,6 +164,56 @@ template <> INLINE void store_part(double *p, Doubles v, int n) {
 }
 #endif
 
+// A vector of pieces of 16 bytes that lie apart, from(0), from(1), ..., and back.
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+template <class T, class From> INLINE Vec<T> load_pieces(From from) {
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)from(0)));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from(1)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from(2)), 2);
+    return (Vec<T>)_mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from(3)), 3);
+}
+template <class T, class To> INLINE void store_pieces(Vec<T> v, To to) {
+    _mm_storeu_si128((__m128i *)to(0), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 0));     // not the cast: GCC warns of it
+    _mm_storeu_si128((__m128i *)to(1), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 1));
+    _mm_storeu_si128((__m128i *)to(2), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 2));
+    _mm_storeu_si128((__m128i *)to(3), _mm512_maskz_extracti32x4_epi32(0xf, (__m512i)v, 3));
+}
+#elif defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+template <class T, class From> INLINE Vec<T> load_pieces(From from) {
+    const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps((const float *)from(0)));
+    return (Vec<T>)_mm256_insertf128_ps(v, _mm_loadu_ps((const float *)from(1)), 1);
+}
+template <class T, class To> INLINE void store_pieces(Vec<T> v, To to) {
+    _mm_storeu_ps((float *)to(0), _mm256_castps256_ps128((__m256)v));
+    _mm_storeu_ps((float *)to(1), _mm256_extractf128_ps((__m256)v, 1));
+}
+#else
+template <class T, class From> INLINE Vec<T> load_pieces(From from) {
+    Vec<T> v;
+    for (int i = 0; i < WIDTH / 16; i++) __builtin_memcpy((char *)&v + 16 * i, from(i), 16);
+    return v;
+}
+template <class T, class To> INLINE void store_pieces(Vec<T> v, To to) {
+    for (int i = 0; i < WIDTH / 16; i++) __builtin_memcpy(to(i), (const char *)&v + 16 * i, 16);
+}
+#endif
+
+// f(0), f(1), ... side by side
+template <class T, class F, std::size_t... I> INLINE Vec<T> gathered(F f, std::index_sequence<I...>) { return Vec<T>{f(int(I))...}; }
+template <class T, class F> INLINE Vec<T> gathered(F f) { return gathered<T>(f, std::make_index_sequence<LANES<T>>{}); }
+
+// Whether every lane of a mask is set
+template <class M> INLINE bool everywhere(M mask) {
+#if defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+    return _mm256_movemask_epi8((__m256i)mask) == -1;
+#else
+    Longs words = (Longs)mask;
+    std::int64_t both = words[0];
+    for (int i = 1; i < LANES<double>; i++) both &= words[i];
+    return both == -1;
+#endif
+}
+
 // f(j, part) for the vectors of an array of C numbers: whole ones, then what is left over. One body serves both.
 template <class T> struct Whole {
     static Vec<T> load(const T *p, T) { return SOFTGRAD_ISA::load(p); }
@@ -194,19 +252,25 @@ template <class T> INLINE T highest(Vec<T> v) {
     return m;
 }
 
-typedef float HalfFloats __attribute__((vector_size(WIDTH / 2)));
+// Half a vector of floats, as doubles. Told to convert vectors, GCC takes them by two lanes.
+INLINE Doubles wide(const double *p) { return load(p); }
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+INLINE Doubles wide(const float *p) { return _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(p)); }
+#elif defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+INLINE Doubles wide(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+#else
+INLINE Doubles wide(const float *p) {
+    Doubles v;
+    for (int i = 0; i < LANES<double>; i++) v[i] = double(p[i]);
+    return v;
+}
+#endif
+
 struct TwoDoubles { Doubles low, high; };
 INLINE TwoDoubles widened(Floats v) {
-    HalfFloats half[2];
-    __builtin_memcpy(half, &v, sizeof v);
-    return {__builtin_convertvector(half[0], Doubles), __builtin_convertvector(half[1], Doubles)};
+    float lanes[LANES<float>];
+    store(lanes, v);
+    return {wide(lanes), wide(lanes + LANES<double>)};
 }
-
-INLINE void store_wide(double *p, Floats v) {
-    const TwoDoubles wide = widened(v);
-    store(p, wide.low);
-    store(p + LANES<double>, wide.high);
-}
-INLINE void store_wide(double *p, Doubles v) { store(p, v); }
 
 }  // namespace SOFTGRAD_ISA

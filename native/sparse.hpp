@@ -47,11 +47,11 @@ class Sparse {
     Scorer<T, Heat> scorer;
     Buffer<T> z;
 
-    std::int64_t one_tile(const std::int64_t *rows, int filled) {
+    std::int64_t one_tile(std::int64_t *rows, int filled) {
+        std::int64_t at[TILE];
+        for (int k = 0; k < filled; k++) at[k] = k * C;
         for (int k = 0; k < filled; k++) scores(rows[k], z + k * C);
-        const std::int64_t bad = scorer(
-            filled, [&](std::int64_t k) { return rows[k]; }, [&](std::int64_t k) { return z + k * C; },
-            [&](std::int64_t k) { return z + k * C; });
+        const std::int64_t bad = scorer(filled, rows, at, z, z);
         if (bad >= 0) return bad;
         for (int k = 0; k < filled; k++) {
             spread_out(rows[k], z + k * C);

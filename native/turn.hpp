@@ -1,61 +1,84 @@
-// Columns of a few rows, from rows in memory and back: z[c][k] = row_k[c], one row per lane.
+// Columns of a few rows, from rows in memory and back: z[c][k] = row_k[c], one row per lane. Numbers move in pieces of 16 bytes,
+// which load into any part of a vector at no cost: a strip is as many columns as a piece has numbers, and every part of its
+// vectors is turned by itself.
 #pragma once
-
-#include <utility>
 
 #include "simd.hpp"
 
 namespace SOFTGRAD_ISA {
 
-// The cards of two hands, one from each in turn; HIGH says which half of the pile.
+template <class T> constexpr int STRIP = 16 / int(sizeof(T));
+
+// In each part, the cards of two hands, one from each in turn; HIGH says which half of the pile.
 template <class T, bool HIGH, std::size_t... I> INLINE Vec<T> riffle(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
-    constexpr int L = LANES<T>;
+    constexpr int L = LANES<T>, W = STRIP<T>;
 #if defined(__clang__)
-    return __builtin_shufflevector(a, b, int(I / 2 + (I % 2) * L + HIGH * L / 2)...);
+    return __builtin_shufflevector(a, b, int(I / W * W + I % W / 2 + (I % 2) * L + HIGH * W / 2)...);
 #else
-    return __builtin_shuffle(a, b, Mask<T>{int(I / 2 + (I % 2) * L + HIGH * L / 2)...});
+    return __builtin_shuffle(a, b, Mask<T>{int(I / W * W + I % W / 2 + (I % 2) * L + HIGH * W / 2)...});
 #endif
 }
 
-// The transpose of LANES vectors: riffling the first half of them into the second moves one bit of the row number to the
-// column number, so log2(LANES) times moves them all.
-template <class T> INLINE void turn(Vec<T> (&v)[LANES<T>]) {
-    constexpr int L = LANES<T>;
-    for (int moved = 1; moved < L; moved *= 2) {
-        Vec<T> w[L];
-        for (int i = 0; i < L / 2; i++) {
-            w[2 * i] = riffle<T, false>(v[i], v[i + L / 2], std::make_index_sequence<L>{});
-            w[2 * i + 1] = riffle<T, true>(v[i], v[i + L / 2], std::make_index_sequence<L>{});
+// The transpose of each part of STRIP vectors: riffling the first half of them into the second moves one bit of the row number
+// to the column number, so log2(STRIP) times moves them all.
+template <class T> INLINE void turn(Vec<T> (&v)[STRIP<T>]) {
+    constexpr int L = LANES<T>, W = STRIP<T>;
+    for (int moved = 1; moved < W; moved *= 2) {
+        Vec<T> w[W];
+        for (int i = 0; i < W / 2; i++) {
+            w[2 * i] = riffle<T, false>(v[i], v[i + W / 2], std::make_index_sequence<L>{});
+            w[2 * i + 1] = riffle<T, true>(v[i], v[i + W / 2], std::make_index_sequence<L>{});
         }
-        for (int i = 0; i < L; i++) v[i] = w[i];
+        for (int i = 0; i < W; i++) v[i] = w[i];
     }
 }
 
-// Whole squares of LANES columns are turned in registers; what is left goes number by number.
-template <class T> void rows_to_columns(const T *const (&rows)[LANES<T>], int C, T *z) {
-    constexpr int L = LANES<T>;
-    int c = 0;
-    for (; c + L <= C; c += L) {
-        Vec<T> v[L];
-        for (int k = 0; k < L; k++) v[k] = load(rows[k] + c);
-        turn<T>(v);
-        for (int k = 0; k < L; k++) store(z + (c + k) * L, v[k]);
-    }
-    for (int k = 0; k < L; k++)
-        for (int d = c; d < C; d++) z[d * L + k] = rows[k][d];
+// f(c) for the first columns of strips that cover C >= STRIP columns; the last one starts early enough to end with the row.
+template <class T, class F> INLINE void strips(int C, F f) {
+    constexpr int W = STRIP<T>;
+    for (int c = 0; c < C; c += W) f(c + W <= C ? c : C - W);
 }
 
-template <class T> void columns_to_rows(const T *z, int C, int count, T *const (&rows)[LANES<T>]) {
-    constexpr int L = LANES<T>;
-    int c = 0;
-    for (; c + L <= C; c += L) {
-        Vec<T> v[L];
-        for (int k = 0; k < L; k++) v[k] = load(z + (c + k) * L);
-        turn<T>(v);
-        for (int k = 0; k < count; k++) store(rows[k] + c, v[k]);
+// Row k starts at rows + at[k]. Returns the largest number of each row, with NaN left out.
+template <class T> INLINE Vec<T> rows_to_columns(const T *rows, const std::int64_t *at, int C, T *z) {
+    constexpr int L = LANES<T>, W = STRIP<T>;
+    Vec<T> largest = all(T(-__builtin_inf()));
+    if (C < W) {
+        for (int c = 0; c < C; c++) {
+            const Vec<T> v = gathered<T>([&](int k) { return rows[at[k] + c]; });
+            largest = larger(v, largest);
+            store(z + c * L, v);
+        }
+        return largest;
     }
-    for (int k = 0; k < count; k++)
-        for (int d = c; d < C; d++) rows[k][d] = z[d * L + k];
+    strips<T>(C, [&](int c) {
+        Vec<T> v[W];
+        for (int i = 0; i < W; i++) v[i] = load_pieces<T>([&](int part) { return rows + at[part * W + i] + c; });
+        turn<T>(v);
+        for (int i = 0; i < W; i++) {
+            largest = larger(v[i], largest);
+            store(z + (c + i) * L, v[i]);
+        }
+    });
+    return largest;
+}
+
+// column(c) is taken from memory or made on the way; where strips overlap it is asked for twice.
+template <class T, class Column> INLINE void columns_to_rows(Column column, const std::int64_t *at, int C, T *rows) {
+    constexpr int L = LANES<T>, W = STRIP<T>;
+    if (C < W) {
+        for (int c = 0; c < C; c++) {
+            const Vec<T> v = column(c);
+            for (int k = 0; k < L; k++) rows[at[k] + c] = v[k];
+        }
+        return;
+    }
+    strips<T>(C, [&](int c) {
+        Vec<T> v[W];
+        for (int i = 0; i < W; i++) v[i] = column(c + i);
+        turn<T>(v);
+        for (int i = 0; i < W; i++) store_pieces<T>(v[i], [&](int part) { return rows + at[part * W + i] + c; });
+    });
 }
 
 }  // namespace SOFTGRAD_ISA

@@ -143,8 +143,8 @@ def targets(argument: str, y: Any, n: int, n_classes: int, ignore_index: int | N
 
 def _labels(argument: str, t: NDArray[Any], n_classes: int, ignore_index: int | None) -> NDArray[np.int64]:
     wide = t.astype(np.int64, copy=False)  # uint64 above 2**63 turns negative here and is refused below
-    if wide.size and ignore_index is None and wide.min() >= 0 and wide.max() < n_classes:
-        return np.ascontiguousarray(wide)  # the common case, in two quick sweeps
+    if wide.size and ignore_index is None and wide.view(np.uint64).max() < n_classes:
+        return np.ascontiguousarray(wide)  # the common case, in one quick sweep: without its sign a negative number is a huge one
     counted = np.ones(len(t), bool) if ignore_index is None else t != ignore_index
     bad = counted & ((wide < 0) | (wide >= n_classes))
     if bad.any():

@@ -20,7 +20,7 @@ from softgrad.losses.loss import Loss, Rows, Schedule, schedules
 from softgrad.losses.scores import Temperature
 from softgrad.losses.softmax import Softmax
 from softgrad.losses.targets import Smoothed
-from softgrad.losses.weights import Weights
+from softgrad.losses.weights import Weights, are_ones
 
 FEW = 32  # classes up to which one pass in registers beats two matrix products
 
@@ -61,7 +61,7 @@ def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dty
     omega = None if given is None else loss.weights.omega(n_classes)
     labels = y if y.ndim == 1 else None
     q = None if y.ndim == 1 else np.ascontiguousarray(y, dtype)
-    return labels, q, omega, r, T, eps
+    return labels, q, omega, None if are_ones(r) else r, T, eps
 
 
 def _score_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:

@@ -138,7 +138,7 @@ class Loss:
         1.4076
         """
         rows = self._enter("loss", scores, targets, sample_weight, reduction)
-        return self._reduce(self._run(rows, None, 0.0), rows, reduction)
+        return _reduced(self._run(rows, None, 0.0), self._scale(rows, reduction), rows.z.dtype, reduction)
 
     def value_and_grad(
         self,
@@ -160,8 +160,9 @@ class Loss:
         """
         rows = self._enter("value_and_grad", scores, targets, sample_weight, reduction)
         gradient = np.empty_like(rows.z) if out is None else _out(out, rows.z)
-        losses = self._run(rows, gradient, self._scale(rows, reduction))
-        return self._reduce(losses, rows, reduction), gradient
+        scale = self._scale(rows, reduction)
+        losses = self._run(rows, gradient, scale)
+        return _reduced(losses, scale, rows.z.dtype, reduction), gradient
 
     def hessian_product(
         self,
@@ -223,12 +224,12 @@ class Loss:
                 arrays.bad_scores("scores", k.start + bad)
         return losses
 
-    def _reduce(self, losses: Floats, rows: Rows, reduction: str) -> Any:
-        if reduction == "none":
-            with np.errstate(over="ignore"):
-                return losses.astype(rows.z.dtype, copy=False)
-        total = float(losses.sum())
-        return total * self.weights.share(self.total(rows)) if reduction == "mean" else total
+
+def _reduced(losses: Floats, scale: float, dtype: np.dtype[Any], reduction: str) -> Any:
+    if reduction == "none":
+        with np.errstate(over="ignore"):
+            return losses.astype(dtype, copy=False)
+    return float(losses.sum()) * scale
 
 
 @dataclass(frozen=True)

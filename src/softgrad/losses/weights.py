@@ -11,6 +11,19 @@ from numpy.typing import NDArray
 from softgrad import arrays
 from softgrad.losses.loss import AbstractWeights, Floats
 
+ONE = np.ones(1)
+ONE.flags.writeable = False
+
+
+def ones(n: int) -> Floats:
+    """The weights of rows that all count once: one number, n times, so that neither making nor adding them takes a pass over memory."""
+    return np.ndarray((n,), np.float64, ONE, strides=(0,))
+
+
+def are_ones(r: Floats) -> bool:
+    """Whether r was made by `ones`, or is a slice of that."""
+    return r.base is ONE
+
 
 @dataclass(frozen=True)
 class Weights(AbstractWeights):
@@ -31,14 +44,14 @@ class Weights(AbstractWeights):
         return np.asarray(self.class_weight)
 
     def rows(self, y: NDArray[Any], sample_weight: Floats | None) -> Floats:
-        r = np.ones(len(y)) if sample_weight is None else sample_weight
+        r = ones(len(y)) if sample_weight is None else sample_weight
         return np.where(y < 0, 0.0, r) if y.ndim == 1 and self.ignore_index is not None else r
 
     def total(self, y: NDArray[Any], r: Floats, n_classes: int) -> float:
         if y.ndim == 2:
             return float((r * (y @ self.omega(n_classes))).sum())
         if self.class_weight is None:
-            return float(r.sum())
+            return float(len(r)) if are_ones(r) else float(r.sum())
         counted = y >= 0
         return float((r[counted] * self.omega(n_classes)[y[counted]]).sum())
 
