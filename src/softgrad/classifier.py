@@ -23,6 +23,7 @@ from softgrad.kernels.tiled import linear_scores
 from softgrad.losses import cross_entropy
 from softgrad.losses.described import build, describe
 from softgrad.losses.loss import Loss, log_probabilities, probabilities
+from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.solver import AbstractSolver, State
 from softgrad.training import Problem, Start, Steps, fit, step
@@ -43,7 +44,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     Attributes: coef_ (C, D), or (1, D) for two classes; intercept_, classes_, n_iter_, n_features_in_, loss_curve_ (objective after
     each step), result_ (status, value, gradient_norm, passes, seconds, advice).
     X: float64 computes in float64; float32, float16 and uint8 are read in their own type, without a copy, and computed in float32;
-    SciPy CSR stays sparse; frames of pandas and polars are welcome. Raises SoftgradError for bad input; warns ConvergenceWarning.
+    SciPy CSR stays sparse; frames of pandas and polars are welcome, and so are rows on disk (`softgrad.data.stream`). Raises
+    SoftgradError for bad input; warns ConvergenceWarning.
     Reference: Bohning 1992, doi 10.1007/BF00048682; Nocedal & Wright 2006, chapter 7.
 
     >>> import softgrad
@@ -197,14 +199,29 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     def _validated(self, call: str, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """X as the kernels read it and y (N,), by scikit-learn's rules; whether X is finite is seen in the first pass."""
+        if isinstance(X, AbstractRowSource) and call == "partial_fit":
+            arrays.refuse(f"{call}(X)", "takes a batch of rows in memory", "rows on disk", "pass X[i:j], or call fit")
         if hasattr(X, "shape") and hasattr(y, "shape") and len(X.shape) > 0 and len(y.shape) > 0 and X.shape[0] != y.shape[0]:
             arrays.refuse(f"{call}(y)", f"must have one label for each of the {X.shape[0]} rows of X", f"{y.shape[0]} labels", "align them")
         try:
-            X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+            if isinstance(X, AbstractRowSource):
+                y = column_or_1d(y)
+            else:
+                X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
             check_classification_targets(y)
         except ValueError as error:
             raise arrays.SoftgradError(f"{call}: {error}") from error
-        return arrays.features(f"{call}(X)", X), y
+        return self._features(call, X, reset=reset), y
+
+    def _features(self, call: str, X: Any, *, reset: bool) -> Any:
+        """X as the kernels read it; of rows on disk, which scikit-learn's validation did not see, the number of features is noted."""
+        if isinstance(X, AbstractRowSource) and reset:
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        elif X.shape[1] != self.n_features_in_:
+            rule, came = f"must have {self.n_features_in_} features, as in fit", f"{X.shape[1]}"
+            arrays.refuse(f"{call}(X)", rule, came, "read rows of the same kind")
+        return arrays.features(f"{call}(X)", X)
 
     def _row_weights(self, call: str, sample_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> NDArray[np.float64]:
         r = arrays.row_weight(f"{call}(sample_weight)", sample_weight, len(numbers))
@@ -249,10 +266,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, call: str, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         try:
-            X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+            if not isinstance(X, AbstractRowSource):
+                X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         except ValueError as error:
             raise arrays.SoftgradError(f"{call}: {error}") from error
-        X = arrays.features(f"{call}(X)", X)
+        X = self._features(call, X, reset=False)
         z = linear_scores(X, self.coef_, self.intercept_)
         if not np.isfinite(z).all():
             arrays.finite_features(f"{call}(X)", X)

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import arrays, kernels, threads
-from softgrad.blocks.memory import in_memory
+from softgrad import arrays, blocks, kernels, threads
+from softgrad.blocks.block import Block
 from softgrad.cholesky import gram
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss
 from softgrad.objective import LinearObjective
 from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Gram, Staged, sample
+from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
 
 Start = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -43,6 +44,15 @@ class Problem:
     def dense(self) -> bool:
         return not hasattr(self.X, "indptr")
 
+    @property
+    def on_disk(self) -> bool:
+        return isinstance(self.X, AbstractRowSource)
+
+    @property
+    def room(self) -> float:
+        """Bytes that a metric may take: half of what rows on disk leave to memory."""
+        return self.X.memory_limit // 2 if self.on_disk else np.inf
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -57,7 +67,7 @@ def fit(problem: Problem, solver: AbstractSolver, start: Start | None = None, ca
     """Take the problem to its optimum from `start` (zeros if None)."""
     (n, d), began = problem.X.shape, time.perf_counter()
     with threads.blas(1):  # solves and scalar products too: a spinning BLAS would hold up the next pass
-        if problem.dense and n < d and problem.l2 > 0 and start is None:
+        if problem.dense and not problem.on_disk and n < d and problem.l2 > 0 and start is None:
             return _in_row_space(problem, solver, callback, began)
         return _fit(problem, solver, start, callback, began)
 
@@ -92,9 +102,9 @@ def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, A
     X, r, C = problem.X, problem.r, problem.n_classes
     objective, D = _plain_objective(problem), X.shape[1]
     dtype = objective.dtype
-    if (GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
+    n_gram = int(min(max(3 * D, 8192), problem.room // (D * (X.dtype.itemsize + dtype.itemsize))))  # a row as stored and in floats
+    if min(n_gram, GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
         return objective, _diagonal(problem, objective)
-    n_gram = max(3 * D, 8192)
     picked, S = sample(X, r, min(n_gram, X.shape[0]), problem.seed, dtype)
     w = r[picked] / r[picked].sum()
     if problem.fit_intercept:
@@ -105,7 +115,7 @@ def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, A
     G = gram(S)
     del S  # the largest thing that a fit makes
     metric = Gram(objective, G, max(float(np.mean(shares * (1 - shares))), 1e-6))
-    if C * (D + 1) > HESSIAN_SIZE:
+    if C * (D + 1) > HESSIAN_SIZE or 2 * dtype.itemsize * (C * (D + 1)) ** 2 > problem.room:
         return objective, metric
     return objective, Staged(metric, objective, X, r, problem.seed, min(max(4 * D, 4000), X.shape[0]), tol)
 
@@ -121,11 +131,16 @@ def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[
 def _diagonal(problem: Problem, objective: LinearObjective) -> Diagonal:
     X, r = problem.X, problem.r
     if problem.dense:
-        picked, S = sample(X, r, 4096, problem.seed, objective.dtype)
+        n = int(min(4096, problem.room // (24 * X.shape[1])))  # as stored, in floats, in float64 twice
+        picked, S = sample(X, r, n, problem.seed, objective.dtype)
         moment = (r[picked] / r[picked].sum()) @ (S.astype(np.float64) ** 2)
     else:
-        moment = np.asarray((r / r.sum()) @ X.multiply(X)).ravel().astype(np.float64)
+        moment = objective.rows.sum(_squares)[0] / r.sum()
     return Diagonal(objective, _shares(problem), moment)
+
+
+def _squares(block: Block) -> tuple[NDArray[np.float64]]:
+    return (np.asarray(block.r @ block.X.multiply(block.X)).ravel(),)
 
 
 def _shares(problem: Problem) -> NDArray[np.float64]:
@@ -165,6 +180,6 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
 def _plain_objective(problem: Problem) -> LinearObjective:
     X, C = problem.X, problem.n_classes
     total = problem.loss.weights.total(problem.y, problem.r, C)
-    kernel, rows = kernels.choose(X, C, problem.loss), in_memory(X, problem.y, problem.r, C)
+    kernel, rows = kernels.choose(X, C, problem.loss), blocks.rows(X, problem.y, problem.r, C)
     shape = (C, X.shape[1])
     return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X))
