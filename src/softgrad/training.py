@@ -2,7 +2,7 @@
 
 The metric is chosen by shape: a Gram matrix of a sample of rows where D allows, a diagonal where it does not, and the sampled Hessian
 on top where C x D allows. Where N < D the rows span at most N directions, and the penalised optimum lies in them: the fit is done there,
-on the N x N triangle of a QR decomposition, exactly.
+on the N x N triangle of a QR decomposition, exactly; not for rows on disk, of which there is never a copy in memory.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def room(self) -> float:
-        """Bytes that a metric may take: half of what rows on disk leave to memory."""
+        """Bytes that a metric may take: half the memory limit of rows on disk, any number for rows in memory."""
         return self.X.memory_limit // 2 if self.on_disk else np.inf
 
 
@@ -131,7 +131,7 @@ def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[
 def _diagonal(problem: Problem, objective: LinearObjective) -> Diagonal:
     X, r = problem.X, problem.r
     if problem.dense:
-        n = int(min(4096, problem.room // (24 * X.shape[1])))  # as stored, in floats, in float64 twice
+        n = max(1, int(min(4096, problem.room // (24 * X.shape[1]))))  # as stored, in floats, in float64 twice
         picked, S = sample(X, r, n, problem.seed, objective.dtype)
         moment = (r[picked] / r[picked].sum()) @ (S.astype(np.float64) ** 2)
     else:

@@ -3,7 +3,8 @@
     memory:  K buffers of at most limit / 16 each, K <= 8, and what a kernel makes of a block in floats, as much again
 
 The edges depend on the data and on the limit, never on the number of threads: the same bits for every number, and the bits of rows in
-memory where their blocks fit.
+memory where their blocks fit. Small blocks that stay in cache between reading and computing were tried: what they save is lost to
+handing over more of them.
 """
 
 from __future__ import annotations

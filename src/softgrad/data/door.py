@@ -68,8 +68,9 @@ def stream(source: str | os.PathLike, label: str | int | None = None, memory_lim
 
     The labels are in memory. memory_limit, bytes or text as "512MiB" or "2GB", bounds what passes and preconditioners hold of the
     rows at a time; labels, coefficients and the libraries come on top. A set without a test split of its own has no test rows here.
-    X takes the place of an array in `SoftmaxClassifier` and `linear_value_and_grad`; X[i:j] are rows in memory. Results have the bits
-    that the same rows give from memory, where the blocks are the same: where none is larger than a 16th of the limit.
+    X takes the place of an array in `SoftmaxClassifier` and `linear_value_and_grad`; X[i:j] are rows in memory. A pass has the bits that
+    the same rows give from memory where the blocks are the same, which they are while none is larger than a 16th of the limit; so has a
+    fit, where N >= D and its preconditioner fits into half the limit.
     Raises SoftgradError for a file that is not as it has to be, now or in any later pass, or that was changed in between.
 
     >>> import numpy as np, softgrad, tempfile, os
