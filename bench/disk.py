@@ -12,7 +12,7 @@ import numpy as np
 
 import softgrad
 from bench import memory
-from bench.row import MIB, Measure, Row, below, duration, faster
+from bench.row import MIB, Measure, Row, below, duration, facts, faster
 from bench.timing import Side, Sides, alternate
 from softgrad.data import stream
 
@@ -44,7 +44,9 @@ def _timed(folder: str, shape: tuple[int, int, int], cold: bool, small: bool) ->
     size = 2 * shape[0] * shape[1]
     note = "; ".join(f"{name} {duration(m[name].median)}, {size / m[name].median / 1e9:.2f} GB/s" for name in who)
     where = "not in the page cache" if cold else "in the page cache"
-    yield faster(f"pass over {_text(shape)} float16 on disk, {where}, limit {LIMIT}", m[PASS], slower, 0.8, note)
+    row = faster(f"pass over {_text(shape)} float16 on disk, {where}, limit {LIMIT}", m[PASS], slower, 0.8, note)
+    row.facts.update(facts(*m.values()))
+    yield row
 
 
 def sides(folder: str, cold: bool, who: list[str]) -> Sides:
