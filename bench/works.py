@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import fit, head, scores, start
+from bench import disk, fit, head, scores, start
 from bench.row import Row
 
 
@@ -28,4 +28,5 @@ WORKS = (
         for name, case in fit.CASES.items()
     ),
     Work("fit-memory", "peak memory of a CIFAR-10 fit from bytes: scikit-learn", fit.run_memory),
+    Work("disk", "a pass over 8 GB of float16 rows on disk within 1 GiB: reading the file once, the pass in memory", disk.run),
 )

@@ -17,7 +17,7 @@ PUBLIC = {
     "softgrad": ["softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"],
     "softgrad.losses": ["cross_entropy"],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
-    "softgrad.data": ["load", "Dataset"],
+    "softgrad.data": ["load", "stream", "Dataset"],
 }
 
 

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from softgrad.row_source import AbstractRowSource
+
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -176,8 +178,11 @@ def bad_scores(argument: str, row: int) -> NoReturn:
     )
 
 
-def finite_features(argument: str, X: Any, weight: NDArray[Any] | None = None) -> None:
+def finite_features(argument: str, X: Any, weight: NDArray[Any] | None = None, first: int = 0) -> None:
     """Raise for the first counted row of X (dense, or CSR) that holds NaN or inf; called where a result was not finite, or before a fit."""
+    if isinstance(X, AbstractRowSource):
+        _finite_source(argument, X, weight)
+        return
     if hasattr(X, "indptr"):
         bad_values = np.flatnonzero(~np.isfinite(X.data))
         rows = np.searchsorted(X.indptr, bad_values, side="right") - 1
@@ -188,7 +193,13 @@ def finite_features(argument: str, X: Any, weight: NDArray[Any] | None = None) -
         keep = weight[rows] > 0
         rows, columns = rows[keep], columns[keep]
     if len(rows):
-        refuse(argument, "must hold no NaN and no inf", f"one in row {rows[0]}, column {columns[0]}", "impute or drop it")
+        refuse(argument, "must hold no NaN and no inf", f"one in row {first + rows[0]}, column {columns[0]}", "impute or drop it")
+
+
+def _finite_source(argument: str, X: AbstractRowSource, weight: NDArray[Any] | None) -> None:
+    step = max(1, X.shape[0] * (X.memory_limit // 16) // max(1, X.nbytes(0, X.shape[0])))
+    for i in range(0, X.shape[0], step):
+        finite_features(argument, X[i : i + step], None if weight is None else weight[i : i + step], i)
 
 
 def _bad_cells(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -207,7 +218,9 @@ def _bad_cells(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def features(argument: str, X: Any) -> Any:
-    """X (N, D) as the kernels read it: float16/32/64 or uint8 rows, contiguous and not copied, or CSR; all else becomes float64."""
+    """X (N, D) as the kernels read it: float16/32/64 or uint8 rows, contiguous and not copied, CSR, rows on disk; else float64."""
+    if isinstance(X, AbstractRowSource):
+        return X
     if hasattr(X, "tocsr"):
         S = X.tocsr()
         return S if S.dtype in FLOATS[1:] else S.astype(np.float64)

@@ -38,7 +38,8 @@ class SoftmaxClassifier(AbstractLinearClassifier):
     Attributes: coef_ (C, D), or (1, D) for two classes; intercept_, classes_, n_iter_, n_features_in_, loss_curve_ (objective after
     each step), result_ (status, value, gradient_norm, passes, seconds, advice).
     X: float64 computes in float64; float32, float16 and uint8 are read in their own type, without a copy, and computed in float32;
-    SciPy CSR stays sparse; frames of pandas and polars are welcome. Raises SoftgradError for bad input; warns ConvergenceWarning.
+    SciPy CSR stays sparse; frames of pandas and polars are welcome, and so are rows on disk (`softgrad.data.stream`). Raises
+    SoftgradError for bad input; warns ConvergenceWarning.
     Reference: Bohning 1992, doi 10.1007/BF00048682; Nocedal & Wright 2006, chapter 7.
 
     >>> import softgrad

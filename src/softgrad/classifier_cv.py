@@ -149,7 +149,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
     def _folds(self, X: Any, y: NDArray[Any], params: Mapping[str, Any]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         splitter: Any = check_cv(self.cv, y, classifier=True)
         try:
-            folds = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(X, y, **params)]
+            folds = [(np.asarray(train), np.sort(test)) for train, test in splitter.split(X, y, **params)]
         except ValueError as error:
             raise arrays.SoftgradError(f"{self._name}(cv): {error}") from error
         for j, (train, test) in enumerate(folds):

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from softgrad import arrays, model_file
 from softgrad.kernels.tiled import linear_scores
 from softgrad.losses import cross_entropy
 from softgrad.losses.described import describe
 from softgrad.losses.loss import Loss, log_probabilities, probabilities
+from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import Result
 from softgrad.training import Problem, Start
 
@@ -105,14 +106,29 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
 
     def _validated(self, call: str, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """X as the kernels read it and y (N,), by scikit-learn's rules; whether X is finite is seen in the first pass."""
+        if isinstance(X, AbstractRowSource) and call == "partial_fit":
+            arrays.refuse(f"{call}(X)", "takes a batch of rows in memory", "rows on disk", "pass X[i:j], or call fit")
         if hasattr(X, "shape") and hasattr(y, "shape") and len(X.shape) > 0 and len(y.shape) > 0 and X.shape[0] != y.shape[0]:
             arrays.refuse(f"{call}(y)", f"must have one label for each of the {X.shape[0]} rows of X", f"{y.shape[0]} labels", "align them")
         try:
-            X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+            if isinstance(X, AbstractRowSource):
+                y = column_or_1d(y)
+            else:
+                X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
             check_classification_targets(y)
         except ValueError as error:
             raise arrays.SoftgradError(f"{call}: {error}") from error
-        return arrays.features(f"{call}(X)", X), y
+        return self._features(call, X, reset=reset), y
+
+    def _features(self, call: str, X: Any, *, reset: bool) -> Any:
+        """X as the kernels read it; of rows on disk, which scikit-learn's validation did not see, the number of features is noted."""
+        if isinstance(X, AbstractRowSource) and reset:
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        elif X.shape[1] != self.n_features_in_:
+            rule, came = f"must have {self.n_features_in_} features, as in fit", f"{X.shape[1]}"
+            arrays.refuse(f"{call}(X)", rule, came, "read rows of the same kind")
+        return arrays.features(f"{call}(X)", X)
 
     def _row_weights(self, call: str, sample_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> NDArray[np.float64]:
         r = arrays.row_weight(f"{call}(sample_weight)", sample_weight, len(numbers))
@@ -140,10 +156,11 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, call: str, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         try:
-            X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+            if not isinstance(X, AbstractRowSource):
+                X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         except ValueError as error:
             raise arrays.SoftgradError(f"{call}: {error}") from error
-        X = arrays.features(f"{call}(X)", X)
+        X = self._features(call, X, reset=False)
         z = linear_scores(X, self.coef_, self.intercept_)
         if not np.isfinite(z).all():
             arrays.finite_features(f"{call}(X)", X)

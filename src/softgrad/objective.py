@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, kernels, threads
+from softgrad import arrays, blocks, kernels, threads
 from softgrad.blocks.block import AbstractRowBlocks, Block
-from softgrad.blocks.memory import in_memory
 from softgrad.kernels.fused import AbstractKernel, Head, compute_type
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss
@@ -121,9 +120,10 @@ def linear_value_and_grad(
 
     value = 1/S sum_i r_i L(coef x_i + intercept, y_i) + l2/2 |coef|^2,   S the weights of the rows that count
 
-    Parameters: X (N, D) dense float16/32/64 or uint8, read as it is, or SciPy CSR; y (N,) class numbers or (N, C) distributions; coef
-    (C, D); intercept (C,) or None for zeros; loss, default cross_entropy(); l2 >= 0; sample_weight (N,). Float64 rows are computed in
-    float64, all others in float32 with sums over blocks in float64.
+    Parameters: X (N, D) dense float16/32/64 or uint8, read as it is, SciPy CSR, or rows on disk
+    (`softgrad.data.stream`); y (N,) class numbers or (N, C) distributions; coef (C, D); intercept (C,) or None for zeros; loss, default
+    cross_entropy(); l2 >= 0; sample_weight (N,). Float64 rows are computed in float64, all others in float32 with sums over blocks in
+    float64.
     Returns: value, gradient by coef (C, D) and by intercept (C,), in coef's type. Same bits for any number of threads.
     Raises SoftgradError for shapes that do not fit, labels out of range, NaN or inf in a row that counts.
 
@@ -144,7 +144,7 @@ def linear_value_and_grad(
     like_scores = np.broadcast_to(np.zeros((), compute_type(rows_X)), (rows_X.shape[0], len(W)))
     rows = loss.prepare(call, like_scores, y, sample_weight, name="y")
     objective = LinearObjective(
-        in_memory(rows_X, rows.y, rows.r, len(W)), kernels.choose(rows_X, len(W), loss), loss, W.shape, loss.total(rows),
+        blocks.rows(rows_X, rows.y, rows.r, len(W)), kernels.choose(rows_X, len(W), loss), loss, W.shape, loss.total(rows),
         arrays.number(f"{call}(l2)", l2, 0), True, compute_type(rows_X),
     )  # fmt: skip
     with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call

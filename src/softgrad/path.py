@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import kernels, threads
+from softgrad import blocks, kernels, threads
 from softgrad.blocks.block import Block
-from softgrad.blocks.memory import in_memory
 from softgrad.kernels.fused import AbstractKernel, Head
 from softgrad.losses.loss import Loss
 from softgrad.objective import LinearObjective
@@ -99,9 +98,9 @@ class Path:
         """Rows, moments and an objective for each fold."""
         n, d = problem.X.shape
         self.back: Callable[[Fit], Fit] = lambda found: found
-        if problem.dense and n < d and self.l2.min() > 0:
+        if problem.dense and not problem.on_disk and n < d and self.l2.min() > 0:
             self.problem, self.back = row_space(problem)
-        self.rows = in_memory(self.problem.X, problem.y, self.R, problem.n_classes * self.R.shape[1])
+        self.rows = blocks.rows(self.problem.X, problem.y, self.R, problem.n_classes * self.R.shape[1])
         self.seen = moments(self.problem)
         whole = plain_objective(self.problem, self.seen.mu)
         totals = [problem.loss.weights.total(problem.y, r, problem.n_classes) for r in self.R.T]

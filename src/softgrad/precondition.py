@@ -37,7 +37,7 @@ def sample(X: Any, r: NDArray[np.float64], n: int, seed: int, dtype: np.dtype[An
     counted = np.flatnonzero(r)
     if len(counted) > n:
         counted = np.sort(np.random.default_rng(seed).choice(counted, n, replace=False))
-    picked = X if len(counted) == X.shape[0] else X[counted]
+    picked = X[:] if len(counted) == X.shape[0] else X[counted]
     return counted, (picked.toarray() if hasattr(picked, "indptr") else picked).astype(dtype)
 
 

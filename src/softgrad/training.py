@@ -2,7 +2,7 @@
 
 The metric is chosen by shape: a Gram matrix of a sample of rows where D allows, a diagonal where it does not, and the sampled Hessian
 on top where C x D allows. Where N < D the rows span at most N directions, and the penalised optimum lies in them: the fit is done there,
-on the N x N triangle of a QR decomposition, exactly.
+on the N x N triangle of a QR decomposition, exactly; not for rows on disk, of which there is never a copy in memory.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import arrays, kernels, threads
-from softgrad.blocks.memory import in_memory
+from softgrad import arrays, blocks, kernels, threads
+from softgrad.blocks.block import Block
 from softgrad.cholesky import gram
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss
 from softgrad.objective import LinearObjective
 from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Gram, Staged, sample
+from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
 
 Start = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -44,6 +45,15 @@ class Problem:
     def dense(self) -> bool:
         return not hasattr(self.X, "indptr")
 
+    @property
+    def on_disk(self) -> bool:
+        return isinstance(self.X, AbstractRowSource)
+
+    @property
+    def room(self) -> float:
+        """Bytes that a metric may take: half the memory limit of rows on disk, any number for rows in memory."""
+        return self.X.memory_limit // 2 if self.on_disk else np.inf
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -58,7 +68,7 @@ def fit(problem: Problem, solver: AbstractSolver, start: Start | None = None, ca
     """Take the problem to its optimum from `start` (zeros if None)."""
     (n, d), began = problem.X.shape, time.perf_counter()
     with threads.blas(1):  # solves and scalar products too: a spinning BLAS would hold up the next pass
-        if problem.dense and n < d and problem.l2 > 0 and start is None:
+        if problem.dense and not problem.on_disk and n < d and problem.l2 > 0 and start is None:
             return _in_row_space(problem, solver, callback, began)
         return _fit(problem, solver, start, callback, began)
 
@@ -117,9 +127,11 @@ class Moments:
 def moments(problem: Problem) -> Moments:
     """Of the rows that count: all of them, or a sample of 3 D."""
     X, r, D = problem.X, problem.r, problem.X.shape[1]
-    if (GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
+    dtype = compute_type(X)
+    n_gram = int(min(max(3 * D, 8192), problem.room // (D * (X.dtype.itemsize + dtype.itemsize))))  # a row as stored and in floats
+    if min(n_gram, GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
         return Moments(None, _shares(problem), None, _second_moment(problem))
-    picked, S = sample(X, r, min(max(3 * D, 8192), X.shape[0]), problem.seed, compute_type(X))
+    picked, S = sample(X, r, min(n_gram, X.shape[0]), problem.seed, dtype)
     w = r[picked] / r[picked].sum()
     mu = None
     if problem.fit_intercept:
@@ -137,7 +149,7 @@ def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol:
     G, seen.G = seen.G, None
     metric = Gram(objective, G, max(float(np.mean(seen.shares * (1 - seen.shares))), 1e-6))
     (C, D), n = objective.shape, problem.X.shape[0]
-    if C * (D + 1) > HESSIAN_SIZE:
+    if C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room:
         return metric
     return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes)
 
@@ -153,9 +165,14 @@ def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[
 def _second_moment(problem: Problem) -> NDArray[np.float64]:
     X, r = problem.X, problem.r
     if problem.dense:
-        picked, S = sample(X, r, 4096, problem.seed, compute_type(X))
+        n = max(1, int(min(4096, problem.room // (24 * X.shape[1]))))  # as stored, in floats, in float64 twice
+        picked, S = sample(X, r, n, problem.seed, compute_type(X))
         return (r[picked] / r[picked].sum()) @ (S.astype(np.float64) ** 2)
-    return np.asarray((r / r.sum()) @ X.multiply(X)).ravel().astype(np.float64)
+    return blocks.rows(X, problem.y, r, problem.n_classes).sum(_squares)[0] / r.sum()
+
+
+def _squares(block: Block) -> tuple[NDArray[np.float64]]:
+    return (np.asarray(block.r @ block.X.multiply(block.X)).ravel(),)
 
 
 def _shares(problem: Problem) -> NDArray[np.float64]:
@@ -196,6 +213,6 @@ def plain_objective(problem: Problem, mu: NDArray[np.float64] | None = None) -> 
     """The problem as a function of theta, features centred at mu."""
     X, C = problem.X, problem.n_classes
     total = problem.loss.weights.total(problem.y, problem.r, C)
-    kernel, rows = kernels.choose(X, C, problem.loss), in_memory(X, problem.y, problem.r, C)
+    kernel, rows = kernels.choose(X, C, problem.loss), blocks.rows(X, problem.y, problem.r, C)
     shape = (C, X.shape[1])
     return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X), mu)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ class Block:
 LONG = 1 << 22
 
 
+def cut(n: int, n_blocks: int) -> list[tuple[int, int]]:
+    """Rows 0 to n as stretches of nearly equal length, none of them empty but the only one."""
+    edges = [n * k // n_blocks for k in range(n_blocks + 1)]
+    return [(i, j) for i, j in pairwise(edges) if j > i or n_blocks == 1]
+
+
 def _total(term: Any) -> NDArray[Any]:
     return term if np.size(term) > LONG else np.array(term, np.float64, order="K")
 
@@ -43,6 +50,10 @@ class AbstractRowBlocks(ABC):
     def blocks(self) -> Iterator[Block]:
         """The blocks in their order."""
 
+    def each(self, part: Callable[[Block], Any]) -> Iterator[Any]:
+        """part(block) of every block, computed on our threads, handed out in the order of the blocks."""
+        return threads.in_order(part, self.blocks())
+
     def sum(self, part: Callable[..., tuple[Any, ...]], *shared: Any) -> tuple[NDArray[np.float64], ...]:
         """sum over blocks of part(block, *shared), which returns a tuple of numbers and arrays; added in order, in float64.
 
@@ -50,7 +61,7 @@ class AbstractRowBlocks(ABC):
         """
         totals: list[NDArray[np.float64]] = []
         with threads.blas(1):
-            for terms in threads.in_order(lambda block: part(block, *shared), self.blocks()):
+            for terms in self.each(lambda block: part(block, *shared)):
                 if not totals:
                     totals = [_total(term) for term in terms]
                     continue

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad.blocks.block import AbstractRowBlocks, Block
+from softgrad.blocks.block import AbstractRowBlocks, Block, cut
 
 WORK = 1e8  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
 ROWS = 2048  # adding a block's gradient must cost little beside making it: at least so many (dense) rows
@@ -27,16 +26,18 @@ class MemoryRows(AbstractRowBlocks):
     n_blocks: int
 
     def blocks(self) -> Iterator[Block]:
-        n = self.X.shape[0]
-        edges = [n * k // self.n_blocks for k in range(self.n_blocks + 1)]
         whole = Block(self.X, self.y, self.r)
-        return (whole.part(slice(i, j)) for i, j in pairwise(edges) if j > i or self.n_blocks == 1)
+        return (whole.part(slice(i, j)) for i, j in cut(self.X.shape[0], self.n_blocks))
 
 
-def in_memory(X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int) -> MemoryRows:
-    """Rows in memory, cut by the work that a pass over them takes with n_classes columns; never by the number of threads."""
+def count(X: Any, n_classes: int) -> int:
+    """How many blocks X (N, D) is cut into: by the work that a pass takes with n_classes columns; never by the number of threads."""
     n, d = X.shape
     cells = X.nnz if hasattr(X, "nnz") else n * d
     dense_rows = cells / max(d, 1)  # sparse rows make as much gradient as dense ones, with less work
-    n_blocks = min(cells * n_classes / WORK, dense_rows / (ROWS if n_classes > 32 else 256), MOST)
-    return MemoryRows(X, y, r, max(1, int(n_blocks)))
+    return max(1, int(min(cells * n_classes / WORK, dense_rows / (ROWS if n_classes > 32 else 256), MOST)))
+
+
+def in_memory(X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int) -> MemoryRows:
+    """Rows in memory."""
+    return MemoryRows(X, y, r, count(X, n_classes))

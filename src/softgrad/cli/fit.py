@@ -21,11 +21,15 @@ from softgrad.cli.results import Results, expect_writable
 
 def fit(arguments: Arguments) -> None:
     """Run the verb."""
-    from softgrad.data import load
+    from softgrad.data import load, stream
 
     if arguments.out:
         expect_writable(Path(arguments.out))  # before the data are read, which may take long
-    dataset = load(arguments.source, arguments.label, arguments.test_size, arguments.seed)
+    if arguments.memory_limit is None:
+        dataset = load(arguments.source, arguments.label, arguments.test_size, arguments.seed)
+    else:
+        dataset = stream(arguments.source, arguments.label, arguments.memory_limit)
+        arguments.test_size = 0.0  # nothing is held out of rows on disk
     results = Results(Path(arguments.out or default_folder(dataset.name)))
     scale = dataset.unit if arguments.scale == "auto" else arguments.scale
     try:
@@ -132,8 +136,9 @@ def _description(arguments: Arguments, dataset: Any, scale: float) -> dict[str, 
 
 def _table(metrics: dict[str, Any], measured: Any) -> str:
     on = f" on features / {metrics['scale']:g}" if metrics["scale"] != 1 else ""
+    held_out = " (held out)" if metrics["test_rows"] and not metrics["own_test"] else ""
     rows = [
-        ("rows", f"{metrics['rows']} + {metrics['test_rows']} test" + ("" if metrics["own_test"] else " (held out)")),
+        ("rows", f"{metrics['rows']} + {metrics['test_rows']} test{held_out}"),
         ("features", metrics["features"]),
         ("classes", len(metrics["classes"])),
         ("C", f"{metrics['C']:g}{on}"),

@@ -82,6 +82,7 @@ def _fit(parser: argparse.ArgumentParser) -> None:
     add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
     add("--scale", type=scale, default="auto", metavar="S", help="features count as divided by S; auto: 255 for 8-bit images, else 1")
     _split_options(parser)
+    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
     add("--out", metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
     add("--no-pictures", action="store_true", help="numbers only")
     _json(parser)

@@ -1,6 +1,6 @@
-"""Readers of labelled rows behind one name: `load(source)` gives a `Dataset`. Imports NumPy only."""
+"""Readers of labelled rows: `load(source)` gives a `Dataset`, `stream(source)` one whose rows stay on disk. Imports NumPy only."""
 
 from softgrad.data.dataset import Dataset
-from softgrad.data.door import load
+from softgrad.data.door import load, stream
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "load", "stream"]

@@ -14,6 +14,7 @@ from softgrad.arrays import SoftgradError
 from softgrad.data.dataset import Dataset
 from softgrad.data.reading import Parts
 from softgrad.data.split import stratified
+from softgrad.row_source import AbstractRowSource
 
 
 def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
@@ -35,9 +36,11 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
         raise SoftgradError(
             f"{call}: the training labels must name at least 2 classes, found only {classes[present[0]]!r}; check the label column or file"
         )
-    if X_test is None or y_test is None:
+    if not own_test and not test_size:
+        X_test, y_test = X[:0], y[:0]
+    elif X_test is None or y_test is None:
         train, test = stratified(y, test_size, seed)
-        if test_size and not len(test):
+        if not len(test):
             raise SoftgradError(
                 f"{call}: {test_size:g} of {len(y)} rows must leave at least one test row, found none to spare; "
                 "raise test_size= or give a test split"
@@ -47,6 +50,8 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
 
 
 def _rows(X: Any, what: str) -> Any:
+    if isinstance(X, AbstractRowSource):
+        return X
     if getattr(X, "format", None) != "csr":
         X = np.asarray(X)
         if X.ndim != 2:

@@ -9,17 +9,22 @@ Both versions hold one row of 3072 bytes per image, the planes R, G, B one after
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from softgrad.data.array_pickle import read_pickle
 from softgrad.data.reading import Parts, reading, refusal
+from softgrad.sources.file import remember
+from softgrad.sources.fixed import FixedRows, Stretch
 
 PIXELS = 3 * 32 * 32
 ROW = 1 + PIXELS  # the binary version puts the label byte first
 CHUNK = 1024  # rows; 3 MB, so that the whole set is never in memory twice
 NAME = "cifar-10"
+Batches = Callable[[list[Path]], tuple[Any, np.ndarray]]  # X and y of the files of a split
 
 BINARY = re.compile(r"data_batch_\d+\.bin")
 PICKLED = re.compile(r"data_batch_\d+")
@@ -30,8 +35,8 @@ def is_batch(path: Path) -> bool:
     return bool(re.fullmatch(r"(data_batch_\d+|test_batch)(\.bin)?", path.name))
 
 
-def read_folder(folder: Path) -> Parts | None:
-    """CIFAR-10 in this folder or in the authors' folder inside it; None where there is none.
+def read_folder(folder: Path, batches_of: Batches | None = None) -> Parts | None:
+    """CIFAR-10, the binary version by `batches_of`, in this folder or in the authors' folder inside it; None where there is none.
 
     Any subset of data_batch_1..5 works; without test_batch the set has no test split of its own. Raises SoftgradError
     on truncated batches, labels above 9, pickles that want more than arrays, and on CIFAR-100.
@@ -42,7 +47,7 @@ def read_folder(folder: Path) -> Parts | None:
         # By number, so that batch 10 of somebody's own cut follows batch 9
         files.sort(key=lambda path: int(re.sub(r"\D", "", path.name) or 0))
         for pattern, read, test, meta, read_names in (
-            (BINARY, _read_binary, "test_batch.bin", "batches.meta.txt", _text_names),
+            (BINARY, batches_of or _read_binary, "test_batch.bin", "batches.meta.txt", _text_names),
             (PICKLED, _read_pickles, "test_batch", "batches.meta", _pickled_names),
         ):
             batches = [path for path in files if pattern.fullmatch(path.name)]
@@ -65,19 +70,36 @@ def _refuse_cifar100(folder: Path, names: set[str]) -> None:
         )
 
 
+def on_disk(paths: list[Path]) -> tuple[FixedRows, np.ndarray]:
+    """Pixels left where they are, behind the label byte of each row; the labels in memory."""
+    files = [remember(path) for path in paths]
+    counts = [_count(file.path, file.size) for file in files]
+    X, y = (
+        FixedRows(tuple(Stretch(file, start, n, ROW) for file, n in zip(files, counts, strict=True)), width, np.dtype(np.uint8))
+        for start, width in ((1, PIXELS), (0, 1))
+    )
+    labels = y[:].ravel()
+    for path, part in zip(paths, np.split(labels, np.cumsum(counts)[:-1]), strict=True):
+        _check_labels(path, part)
+    return X, labels
+
+
+def _count(path: Path, size: int) -> int:
+    if size == 0 or size % ROW:
+        whole = max(1, -(-size // ROW))
+        raise refusal(
+            path,
+            f"a batch must be rows of {ROW} bytes, expected {whole * ROW} bytes for {whole} rows, found "
+            f"{size}; the file is truncated or no CIFAR-10 batch, get it again",
+        )
+    return size // ROW
+
+
 def _read_binary(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     counts = []
     for path in paths:
         with reading(path):
-            size = path.stat().st_size
-        if size == 0 or size % ROW:
-            whole = max(1, -(-size // ROW))
-            raise refusal(
-                path,
-                f"a batch must be rows of {ROW} bytes, expected {whole * ROW} bytes for {whole} rows, found "
-                f"{size}; the file is truncated or no CIFAR-10 batch, get it again",
-            )
-        counts.append(size // ROW)
+            counts.append(_count(path, path.stat().st_size))
     X, y = np.empty((sum(counts), PIXELS), np.uint8), np.empty(sum(counts), np.uint8)
     start = 0
     for path, count in zip(paths, counts, strict=True):

@@ -18,7 +18,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from softgrad.arrays import SoftgradError
-from softgrad.data.reading import Parts, flatten_pictures, reading, refusal
+from softgrad.data.reading import Opener, Parts, Pictures, flatten_pictures, pictures, reading, refusal
+from softgrad.sources.file import remember
+from softgrad.sources.fixed import FixedRows, Stretch
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -38,7 +40,7 @@ def is_idx(path: Path) -> bool:
     return len(head) == 4 and head[:2] == b"\0\0" and head[2] in TYPES and 0 < head[3] < 8
 
 
-def read_folder(folder: Path) -> Parts | None:
+def read_folder(folder: Path, rows: Opener | None = None) -> Parts | None:
     """Read the IDX set of a folder or of `raw` in it; None where there is none, SoftgradError where there are more."""
     for place in (folder, folder / "raw"):
         with reading(place):
@@ -53,7 +55,7 @@ def read_folder(folder: Path) -> Parts | None:
                 "pass the images file of the one you want",
             )
         if train:
-            return read_images_file(place / train.popitem()[1])
+            return read_images_file(place / train.popitem()[1], rows)
         if matches:
             found = ", ".join(match.string for match in matches)
             raise refusal(
@@ -63,8 +65,8 @@ def read_folder(folder: Path) -> Parts | None:
     return None
 
 
-def read_images_file(path: Path) -> Parts:
-    """Read the set of an IDX images file: its labels and, for a training file, its test files are found beside it.
+def read_images_file(path: Path, rows: Opener | None = None) -> Parts:
+    """Read the set of an IDX images file, rows by `rows`: its labels and, for a training file, its test files are found beside it.
 
     EMNIST stores its pictures column by column, which `Dataset.image` undoes. Fashion-MNIST has no names in its files:
     where the folder's name has "fashion" in it, the ten classes get its authors' names; other classes are called as
@@ -72,15 +74,35 @@ def read_images_file(path: Path) -> Parts:
     """
     if "images" not in path.name:
         raise refusal(path, f"the IDX file must be the one of the images, found {path.name!r}; pass that one")
-    X, image_shape, layout = flatten_pictures(read_idx(path))
+    rows = rows or _into_memory
+    X, image_shape, layout = rows(path)
     y = _read_labels(path)
     X_test = y_test = None
     test = [path.name.replace("train", split) for split in ("t10k", "test")] if "train" in path.name else []
     if test_path := _beside(path, test):
-        X_test, y_test = flatten_pictures(read_idx(test_path))[0], _read_labels(test_path)
+        X_test, y_test = rows(test_path)[0], _read_labels(test_path)
     if path.name.startswith("emnist") and image_shape and len(image_shape) == 2:
         image_shape, layout = image_shape[::-1], "columns"
     return Parts(_name(path), X, y, X_test, y_test, _fashion_names(path, y), image_shape, layout)
+
+
+def _into_memory(path: Path) -> Pictures:
+    return flatten_pictures(read_idx(path))
+
+
+def on_disk(path: Path) -> Pictures:
+    """Rows of an IDX file, left where they are."""
+    file = remember(path)
+    with reading(path), path.open("rb") as opened:
+        if opened.read(2) == b"\x1f\x8b":
+            raise refusal(path, "a file is streamed as it lies on disk, found a gzipped one; gunzip it first, or load() it")
+        opened.seek(0)
+        shape, stored, start = _header(path, opened)
+    width = math.prod(shape[1:])
+    if file.size != (size := start + shape[0] * width * stored.itemsize):
+        raise _wrong_length(path, f"shape {shape}", size, file.size)
+    rows = FixedRows((Stretch(file, start, shape[0], width * stored.itemsize),), width, stored)
+    return rows, *pictures(shape)
 
 
 def _folder(path: Path) -> Path:
@@ -136,24 +158,29 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def read_idx(path: Path) -> np.ndarray:
     """Read one IDX file in native byte order; raises SoftgradError on a bad magic number and on a wrong length."""
     with _opened(path) as file:
-        head = file.read(4)
-        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or head[3] == 0:
-            raise refusal(
-                path,
-                "an IDX file must begin with 00 00, a type and a number of dimensions, found "
-                f"{head.hex(' ') or 'no bytes'} (bad magic); the file is damaged or no IDX file",
-            )
-        dtype, start = np.dtype(TYPES[head[2]]), 4 + 4 * head[3]
-        axes = file.read(start - 4)
-        if len(axes) < start - 4:
-            raise _wrong_length(path, f"{head[3]} dimensions", start, 4 + len(axes))
-        shape = struct.unpack(f">{head[3]}I", axes)
+        shape, dtype, start = _header(path, file)
         size = math.prod(shape) * dtype.itemsize  # in Python integers: a damaged header overflows NumPy's
         values = _bytes(file, size)
         beyond = len(file.read(1)) if len(values) == size else 0
     if len(values) + beyond != size:
         raise _wrong_length(path, f"shape {shape}", start + size, start + len(values) + beyond)
     return values.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, type, and where the values begin; the file stands there."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or head[3] == 0:
+        raise refusal(
+            path,
+            "an IDX file must begin with 00 00, a type and a number of dimensions, found "
+            f"{head.hex(' ') or 'no bytes'} (bad magic); the file is damaged or no IDX file",
+        )
+    start = 4 + 4 * head[3]
+    axes = file.read(start - 4)
+    if len(axes) < start - 4:
+        raise _wrong_length(path, f"{head[3]} dimensions", start, 4 + len(axes))
+    return struct.unpack(f">{head[3]}I", axes), np.dtype(TYPES[head[2]]), start
 
 
 def _wrong_length(path: Path, header: str, expected: int, found: int) -> SoftgradError:

@@ -9,7 +9,7 @@ import csv
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,21 +86,28 @@ def holdings(folder: Path, most: int = 8) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} entries)" if len(names) > most else "")
 
 
-def flatten_pictures(X: np.ndarray) -> tuple[np.ndarray, tuple[int, ...] | None, str]:
-    """Rows (N, D), image_shape and layout of an array (N, ...).
+Pictures = tuple[Any, tuple[int, ...] | None, str]  # rows (N, D), image_shape, layout
+Opener = Callable[[Path], Pictures]  # how a reader gets at the rows of one file: into memory, or as a source that stays on disk
+
+
+def flatten_pictures(X: np.ndarray) -> Pictures:
+    """Rows (N, D), image_shape and layout of an array (N, ...)."""
+    rows = X if X.ndim < 3 else X.reshape(len(X), -1 if X.size else 0)
+    return rows, *pictures(X.shape)
+
+
+def pictures(shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:
+    """image_shape and layout of an array of this shape.
 
     (N, H, W), (N, H, W, 1 or 3) and the channel planes (N, 1 or 3, H, W) are pictures; anything else is only flattened.
     """
-    if X.ndim < 3:
-        return X, None, "rows"
-    rows = X.reshape(len(X), -1) if X.size else X.reshape(len(X), 0)
-    sizes = X.shape[1:]
+    sizes = shape[1:]
     if len(sizes) == 2:
-        return rows, sizes, "rows"
+        return sizes, "rows"
     if len(sizes) == 3 and sizes[2] in (1, 3):
-        return rows, sizes if sizes[2] == 3 else sizes[:2], "rows"
+        return sizes if sizes[2] == 3 else sizes[:2], "rows"
     if len(sizes) == 3 and sizes[0] == 3:
-        return rows, (*sizes[1:], 3), "planes"
+        return (*sizes[1:], 3), "planes"
     if len(sizes) == 3 and sizes[0] == 1:
-        return rows, sizes[1:], "rows"
-    return rows, None, "rows"
+        return sizes[1:], "rows"
+    return None, "rows"
