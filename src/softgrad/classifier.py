@@ -19,13 +19,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from softgrad import arrays, model_file
+from softgrad.descent import Point, descend
 from softgrad.kernels.tiled import linear_scores
 from softgrad.losses import cross_entropy
 from softgrad.losses.described import build, describe
 from softgrad.losses.loss import Loss, log_probabilities, probabilities
 from softgrad.solvers.lbfgs import LBFGS
+from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
-from softgrad.training import Problem, Start, Steps, fit, step
+from softgrad.training import Fit, Problem, Start, Steps, fit, step
 
 
 class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
@@ -67,7 +69,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         fit_intercept: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         loss: Loss | None = None,
-        solver: AbstractSolver | str = "auto",
+        solver: AbstractSolver | SGD | str = "auto",
         tol: float = 1e-5,
         max_iter: int = 200,
         warm_start: bool = False,
@@ -103,7 +105,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             arrays.refuse("fit(y)", "must hold at least two classes", came, "add rows of another class")
         r = self._row_weights("fit", sample_weight, classes, numbers)
         problem, start = _as_softmax(self._problem(X, numbers, r, len(classes), C, float(r.sum())), start)
-        found = fit(problem, solver, start, self._callback())
+        found = self._train(problem, solver, start)
         if not np.isfinite(found.result.value):
             arrays.finite_features("fit(X)", X, r)
         self.classes_, self.result_ = classes, found.result
@@ -111,9 +113,15 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         self.loss_curve_ = [state.value for state in found.result.trace]
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
         self._steps = Steps()
-        if not found.result.converged:
+        if found.result.advice:
             self._warn()
         return self
+
+    def _train(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> Fit:
+        callback = self._callback()
+        if isinstance(solver, SGD):
+            return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
+        return fit(problem, solver, start, callback)
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -183,12 +191,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             described["result"] = {name: getattr(self.result_, name) for name in kept} | {"status": self.result_.status.name}
         return described
 
-    def _checked(self) -> tuple[float, AbstractSolver]:
+    def _checked(self) -> tuple[float, AbstractSolver | SGD]:
         unpenalised = isinstance(self.C, float) and math.inf == self.C
         C = math.inf if unpenalised else arrays.number("SoftmaxClassifier(C)", self.C, 0, open_low=True)
         tol = arrays.number("SoftmaxClassifier(tol)", self.tol, 0, open_low=True)
         max_iter = arrays.whole("SoftmaxClassifier(max_iter)", self.max_iter, 1)
-        if isinstance(self.solver, AbstractSolver):
+        if isinstance(self.solver, AbstractSolver | SGD):
             return C, self.solver
         if self.solver not in ("auto", "lbfgs"):
             rule = "must be 'auto', 'lbfgs' or a solver"
