@@ -24,7 +24,7 @@ from softgrad.solvers.rules import Reach
 
 CELLS = 1 << 23  # of the sample: 32 MB in float32
 ROWS = 4096
-POWER = 30  # iterations: lambda within a few hundredths, while 1/2 is loose by more than two
+POWER = 16  # iterations: lambda within a few hundredths, while 1/2 is loose by more than two
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,15 @@ from numpy.typing import NDArray
 from softgrad import curvature, threads
 from softgrad.blocks.block import Block
 from softgrad.blocks.minibatches import MiniBatch, MiniBatches
-from softgrad.heads import Heads
+from softgrad.heads import Heads, pieces
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Rows, schedule_for
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import Result, State, Status, Stride
-from softgrad.training import Fit, Problem, Start, plain_objective
+from softgrad.training import Fit, Problem, Start
 
 LOST = 10.0  # times the loss of zero coefficients
+JUDGED = 1000  # rows at least that are judged at a time
 
 Watch = Callable[[int, State], None]  # number of the point, and its state
 
@@ -51,7 +53,7 @@ def descend(problem: Problem, points: Sequence[Point], solver: SGD, start: Start
 
 
 class Descent:
-    """A run: the heads that are still trained (`alive` are their points), and what was seen of all."""
+    """A run: the heads that are still trained, in groups that threads work on side by side, and what was seen of all points."""
 
     def __init__(self, problem: Problem, points: Sequence[Point], solver: SGD, start: Start | None, watch: Watch | None, began: float):
         self.problem, self.points, self.solver, self.watch, self.began = problem, points, solver, watch, began
@@ -59,94 +61,124 @@ class Descent:
         self.curvature = curvature.measure(rows, _weights(problem), problem.fit_intercept, problem.seed, dtype)
         self.batches = MiniBatches(rows, counted, self.curvature.mu, self.curvature.s)
         self.n, self.size, self.steps = len(counted), min(solver.batch_size, len(counted)), solver.steps(len(counted))
-        weights = problem.loss.weights
-        self.scale = weights.share(weights.total(problem.y, problem.r, problem.n_classes)) * self.n / self.size
-        self.l2, self.T = np.array([p.l2 for p in points]), np.array([p.temperature for p in points])
-        self.rate = np.array([self._rate(p) for p in points])
-        self.zeros = np.zeros((problem.n_classes, problem.X.shape[1])), np.zeros(problem.n_classes)
-        self.start = self.zeros if start is None else start
-        W = np.vstack([self._inwards(T) for T in self._last_temperature(self.T)]).astype(dtype, order="C" if problem.dense else "F")
-        self.heads = Heads(problem.loss, solver.direction, W, len(points), solver.averaged > 0)
-        self.alive, P = np.arange(len(points)), len(points)
+        self.share = problem.loss.weights.share(problem.loss.weights.total(problem.y, problem.r, problem.n_classes))
+        self.scale = self.share * self.n / self.size
+        shape = problem.n_classes, problem.X.shape[1]
+        self.start = (np.zeros(shape), np.zeros(shape[0])) if start is None else start
+        self.groups = self._grouped(dtype)
+        self.rate = np.concatenate([heads.rate for heads in self.groups])
         self.traces: list[list[State]] = [[] for _ in points]
+        self.results: dict[int, Fit] = {}
+        P = len(points)
         self.sums, self.summed, self.nothing = np.zeros(P), 0, np.inf
-        self.clipped, self.largest, self.results = np.zeros(P), np.zeros(P), dict[int, Fit]()
+        self.squares, self.steepest, self.clipped, self.largest = np.zeros(P), np.zeros(P), np.zeros(P), np.zeros(P)
+
+    def _grouped(self, dtype: np.dtype[Any]) -> list[Heads]:
+        points, (C, D) = self.points, self.start[0].shape
+        groups = np.array_split(np.arange(len(points)), min(len(points), pieces(self.size, (len(points) * C, D + 1))))
+        solver, order, made = self.solver, "C" if self.problem.dense else "F", []
+        for numbers in groups:
+            l2, T = (np.array([getattr(points[p], name) for p in numbers]) for name in ("l2", "temperature"))
+            W = np.vstack([self._inwards(t * solver.temperature_schedule.at(1.0)) for t in T]).astype(dtype, order=order)
+            rate = np.array([self._rate(points[p]) for p in numbers])
+            made.append(Heads(self.problem.loss, solver.direction, W, numbers, l2, T, rate, solver.averaged > 0))
+        made[0].alone = len(made) == 1
+        return made
 
     def run(self) -> list[Fit]:
         stream = self.batches.stream(self.size, self.steps, self.problem.seed)
         for k, batch in enumerate(threads.in_order(self.batches.gather, stream)):
             self.nothing = self._loss_of_zeros(batch) if k == 0 else self.nothing
             self.step(k, batch)
-            if len(self.alive) == 0:
+            if not self.groups:
                 break
-        for i, p in enumerate(self.alive):
-            self.results[p] = self._fit(i, p)
+        self.finish()
         return [self.results[p] for p in range(len(self.points))]
 
     def step(self, k: int, batch: MiniBatch) -> None:
-        """Step k = 0, 1, ..., K - 1."""
-        t, a = k / max(self.steps - 1, 1), self.alive
-        heat = self.solver.temperature_schedule.at(t)
-        losses = self.heads.loss_gradient(batch, self.scale, self.T[a] * heat, self.l2[a])
-        if np.isnan(losses).any():
-            self.drop(np.isnan(losses), k)
-            return self.step(k, batch) if len(self.alive) else None
-        self.sums[a] += losses
-        self.summed += 1
+        """Step k = 0, 1, ..., K - 1 of all groups."""
         seen = (k + 1) * self.size
-        if seen // self.n > (seen - self.size) // self.n or k == self.steps - 1:
+        due = seen // self.n > (seen - self.size) // self.n or k == self.steps - 1
+        self.summed += 1
+        threads.every(lambda heads: self.step_of(heads, k, batch, due), self.groups)
+        if due:
             self.record(k)
-        self.clip(k)
-        if len(self.alive):
-            averaged = k >= self.steps - round(self.solver.averaged * self.steps)
-            self.heads.move(self.rate[self.alive] * self.solver.schedule.at(t), k + 1, averaged)
-        return None
+        self.groups = [heads for heads in self.groups if len(heads.points)]
 
-    def clip(self, k: int) -> None:
-        """G <- G min(1, clip_norm / |G|); a norm that is not finite ends the point's training."""
-        bound = self.solver.clip_norm
-        if bound is None or len(self.alive) == 0:
+    def step_of(self, heads: Heads, k: int, batch: MiniBatch, due: bool) -> None:
+        """Gradient, clipping, move."""
+        t, solver = k / max(self.steps - 1, 1), self.solver
+        losses = heads.loss_gradient(batch, self.scale, solver.temperature_schedule.at(t))
+        if np.isnan(losses).any():
+            self.drop(heads, np.isnan(losses), k)
+            if len(heads.points):
+                self.step_of(heads, k, batch, due)
             return
-        norms = self.heads.norms()
+        self.sums[heads.points] += losses
+        if due:
+            self.squares[heads.points] = [np.vdot(W[:, :-1], W[:, :-1]) for W in heads.of(heads.W)]
+            self.steepest[heads.points] = [np.abs(G).max() for G in heads.of(heads.G)]
+        if solver.clip_norm is not None:
+            self.clip(heads, k, solver.clip_norm)
+        if len(heads.points):
+            averaged = k >= self.steps - round(solver.averaged * self.steps)
+            heads.move(k + 1, solver.schedule.at(t), averaged=averaged)
+
+    def clip(self, heads: Heads, k: int, bound: float) -> None:
+        """G <- G min(1, bound / |G|); a norm that is not finite ends the point's training."""
+        norms = heads.norms()
         if not np.isfinite(norms).all():
-            self.drop(~np.isfinite(norms), k)
+            self.drop(heads, ~np.isfinite(norms), k)
             norms = norms[np.isfinite(norms)]
-        self.largest[self.alive] = np.maximum(self.largest[self.alive], norms)
-        self.clipped[self.alive] += norms > bound
+        self.largest[heads.points] = np.maximum(self.largest[heads.points], norms)
+        self.clipped[heads.points] += norms > bound
         if (norms > bound).any():
-            self.heads.shorten(bound / np.maximum(norms, bound))
+            heads.shorten(bound / np.maximum(norms, bound))
 
     def record(self, k: int) -> None:
         """A state for every point from what was seen since the last; who is lost is dropped."""
-        lost = np.zeros(len(self.alive), bool)
-        for i, p in enumerate(self.alive):
-            W = self.heads.of(i, self.heads.W)[:, :-1].astype(np.float64)
-            value = float(self.sums[p] / self.summed + 0.5 * self.l2[p] * np.vdot(W, W))
-            self._tell(p, k, value, float(np.abs(self.heads.of(i, self.heads.G)).max()))
-            lost[i] = not value <= LOST * self.nothing
+        for heads in self.groups:
+            values = self.sums[heads.points] / self.summed + 0.5 * heads.l2 * self.squares[heads.points]
+            for p, value in zip(heads.points, values, strict=True):
+                self._tell(p, k, float(value), float(self.steepest[p]))
+            lost = ~(values <= LOST * self.nothing)
+            if lost.any():
+                self.drop(heads, lost, k)
         self.sums[:], self.summed = 0, 0
-        if lost.any():
-            self.drop(lost, k)
 
-    def drop(self, dead: NDArray[np.bool_], k: int) -> None:
+    def drop(self, heads: Heads, dead: NDArray[np.bool_], k: int) -> None:
         """Freeze points at the start and go on without them."""
-        for p in self.alive[dead]:
+        for p in heads.points[dead]:
             self.results[p] = Fit(*self.start, self._result(p, Status.DIVERGED, State(self._passes(k), k, np.inf, np.inf, self._seconds())))
-        self.alive = self.alive[~dead]
-        self.heads.keep(~dead)
+        heads.keep(~dead)
 
-    def _fit(self, i: int, p: int) -> Fit:
-        """Coefficients of point p for raw features, and the exact value there: W = T coef has the gradient dcoef / T."""
-        T = float(self._last_temperature(self.T[p]))
-        W = self.heads.of(i, self.heads.W if self.heads.mean is None else self.heads.mean).astype(np.float64) / T
+    def finish(self) -> None:
+        """What is handed out, with the exact value and gradient from one more pass, rows in their order."""
+        heat, losses = self.solver.temperature_schedule.at(1.0), np.zeros(len(self.points))
+        for heads in self.groups:
+            heads.settle()
+        totals = {id(heads): np.zeros_like(heads.W, np.float64) for heads in self.groups}
+
+        def add(heads: Heads, batch: MiniBatch) -> None:
+            losses[heads.points] += heads.loss_gradient(batch, self.share, heat, penalised=False)
+            np.add(totals[id(heads)], heads.G, out=totals[id(heads)])
+
+        parts = np.array_split(self.batches.counted, max(1, self.n // max(JUDGED, self.size)))
+        for batch in threads.in_order(self.batches.gather, parts if self.groups else ()):
+            threads.every(lambda heads, batch=batch: add(heads, batch), self.groups)
+        for heads in self.groups:
+            for p, W, G in zip(heads.points, heads.of(heads.W), heads.of(totals[id(heads)]), strict=True):
+                self.results[p] = self._fit(p, float(losses[p]), W.astype(np.float64), G)
+
+    def _fit(self, p: int, loss: float, W: NDArray[np.float64], G: NDArray[np.float64]) -> Fit:
+        """Coefficients of point p for raw features, from W and the loss's gradient by it; norm is by coefficients of raw features too."""
+        point, s, mu = self.points[p], self.curvature.s, self.curvature.mu.astype(np.float64)
+        g = G[:, -1] / s if s > 0 else G[:, -1]
+        norm = max(np.abs(G[:, :-1] + np.outer(g, mu) + point.l2 * W[:, :-1]).max(initial=0.0), np.abs(g).max())
+        state = self._tell(p, self.steps - 1, loss + 0.5 * point.l2 * float(np.vdot(W[:, :-1], W[:, :-1])), float(norm))
+        W = W / (point.temperature * self.solver.temperature_schedule.at(1.0))
         coef = np.ascontiguousarray(W[:, :-1])
-        intercept = self.curvature.s * W[:, -1] - coef @ self.curvature.mu.astype(np.float64)
-        if self.problem.loss.shift_invariant:
-            coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
-        objective = plain_objective(replace(self.problem, l2=self.l2[p] * T * T))
-        value, gradient = objective.value_gradient(objective.join(coef, intercept))
-        state = self._tell(p, self.steps - 1, value, objective.norm(gradient) / T)
-        return Fit(coef, intercept, self._result(p, Status.ITERATIONS, state))
+        return Fit(coef, s * W[:, -1] - coef @ mu, self._result(p, Status.ITERATIONS, state))
 
     def _result(self, p: int, status: Status, last: State) -> Result:
         parameters = np.empty(0)  # the coefficients are in the fit
@@ -175,9 +207,6 @@ class Descent:
         heat = self.solver.temperature_schedule
         T = point.temperature * min(heat.at(0.0), heat.at(1.0))
         return self.solver.direction.safe_rate(self.curvature.reach(self.size, T, point.l2))
-
-    def _last_temperature(self, T: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        return np.multiply(T, self.solver.temperature_schedule.at(1.0))
 
     def _inwards(self, T: float) -> NDArray[np.float64]:
         """The start as coefficients of x~ at the temperature T."""

@@ -90,7 +90,7 @@ def _in_row_space(problem: Problem, solver: AbstractSolver, callback: Callback |
 
 def _centred_objective(problem: Problem, tol: float) -> tuple[LinearObjective, AbstractMetric]:
     X, r, C = problem.X, problem.r, problem.n_classes
-    objective, D = plain_objective(problem), X.shape[1]
+    objective, D = _plain_objective(problem), X.shape[1]
     dtype = objective.dtype
     if (GRAM_FEATURES if problem.dense else SPARSE_GRAM_FEATURES) < D:
         return objective, _diagonal(problem, objective)
@@ -151,7 +151,7 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     uselessly short, whatever the features' scale.
     """
     shape = (problem.n_classes, problem.X.shape[1])
-    objective = plain_objective(problem)
+    objective = _plain_objective(problem)
     coef, intercept = start if start is not None else (np.zeros(shape), np.zeros(shape[0]))
     X, weight = problem.X, float(problem.r.sum())
     squares = np.einsum("ij,ij->i", X, X, dtype=np.float64) if problem.dense else np.asarray(X.multiply(X).sum(axis=1)).ravel()
@@ -162,7 +162,7 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     return coef - rate / max(now.moment / now.seen + problem.l2, np.finfo(float).tiny) * G, intercept - rate * g, now
 
 
-def plain_objective(problem: Problem) -> LinearObjective:
+def _plain_objective(problem: Problem) -> LinearObjective:
     X, C = problem.X, problem.n_classes
     total = problem.loss.weights.total(problem.y, problem.r, C)
     kernel, rows = kernels.choose(X, C, problem.loss), in_memory(X, problem.y, problem.r, C)

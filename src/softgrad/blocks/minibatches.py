@@ -20,6 +20,8 @@ from softgrad.blocks.block import Block
 
 Array = NDArray[Any]
 
+STEP = 16  # rows gathered at a time
+
 
 class AbstractFeatures(ABC):
     """Rows x~ (n, D + 1) of a mini-batch."""
@@ -40,9 +42,10 @@ class AbstractFeatures(ABC):
 class Dense(AbstractFeatures):
     """Widened and centred."""
 
-    def __init__(self, X: Array, mu: Array, s: float):
-        self.X = np.empty((len(X), len(mu) + 1), mu.dtype)
-        np.subtract(X, mu, out=self.X[:, :-1])
+    def __init__(self, X: Array, picked: NDArray[np.intp], mu: Array, s: float):
+        self.X = np.empty((len(picked), len(mu) + 1), mu.dtype)
+        for i in range(0, len(picked), STEP):  # what is gathered stays in cache until it is widened
+            np.subtract(X[picked[i : i + STEP]], mu, out=self.X[i : i + STEP, :-1])
         self.X[:, -1] = s
 
     def scores(self, W: Array, out: Array) -> None:
@@ -58,8 +61,8 @@ class Dense(AbstractFeatures):
 class Sparse(AbstractFeatures):
     """CSR rows and the constant row c."""
 
-    def __init__(self, X: Any, mu: Array, s: float):
-        self.X, self.c = X.astype(mu.dtype), np.append(-mu, mu.dtype.type(s))
+    def __init__(self, X: Any, picked: NDArray[np.intp], mu: Array, s: float):
+        self.X, self.c = X[picked].astype(mu.dtype), np.append(-mu, mu.dtype.type(s))
 
     def scores(self, W: Array, out: Array) -> None:
         out[:] = self.X @ W[:, :-1].T
@@ -94,9 +97,8 @@ class MiniBatches:
     s: float
 
     def gather(self, picked: NDArray[np.intp]) -> MiniBatch:
-        part = self.rows.part(picked)
-        features = Sparse if hasattr(part.X, "indptr") else Dense
-        return MiniBatch(features(part.X, self.mu, self.s), part.y, part.r)
+        rows, features = self.rows, Sparse if hasattr(self.rows.X, "indptr") else Dense
+        return MiniBatch(features(rows.X, picked, self.mu, self.s), rows.y[picked], rows.r[picked])
 
     def stream(self, size: int, steps: int, seed: int) -> Iterator[NDArray[np.intp]]:
         """Row numbers of each step: one shuffle of the rows after the other, cut into equal pieces without regard to where one ends."""

@@ -45,7 +45,8 @@ class AbstractRule(ABC):
 class Momentum(AbstractRule):
     """Heavy ball: v <- beta v + g,  d = v;  beta = 0 is plain stochastic gradient descent (Polyak 1964).
 
-    Safe rate: 1 / (L + L_noise / (1 - beta)), since a gradient is followed for 1 / (1 - beta) steps, chance included.
+    Safe rate: 1 / (L / (1 + beta) + L_noise / (1 - beta)): half of what a quadratic allows, 2 (1 + beta) / L; and as a gradient is followed
+    for 1 / (1 - beta) steps, so is the chance in it.
     """
 
     beta: float = 0.9
@@ -65,7 +66,7 @@ class Momentum(AbstractRule):
             G[:] = V
 
     def safe_rate(self, reach: Reach) -> float:
-        return 1 / max(reach.mean + reach.noise / (1 - self.beta), np.finfo(float).tiny)
+        return 1 / max(reach.mean / (1 + self.beta) + reach.noise / (1 - self.beta), np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Adam(AbstractRule):
     """Adaptive rates: m <- beta1 m + (1 - beta1) g,  s <- beta2 s + (1 - beta2) g^2,  d = m^ / (sqrt(s^) + eps).
 
     m^ = m / (1 - beta1^k) and s^ = s / (1 - beta2^k) (Kingma & Ba 2015, arXiv 1412.6980). A step moves every coefficient by about the
-    rate, whatever the gradient's size. Safe rate: a step changes a score by 0.1 at most, on average.
+    rate, whatever the gradient's size. Safe rate: a step changes a score by 1 at most, on average over the rows.
     """
 
     beta1: float = 0.9
@@ -114,4 +115,4 @@ class Adam(AbstractRule):
         G *= number(1 / (1 - self.beta1**k))
 
     def safe_rate(self, reach: Reach) -> float:
-        return 0.1 / max(reach.score, np.finfo(float).tiny)
+        return 1 / max(reach.score, np.finfo(float).tiny)
