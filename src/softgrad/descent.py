@@ -1,4 +1,4 @@
-"""Stochastic training of a grid: problems that differ in penalty, learning rate and temperature, side by side in one stream of mini-batches.
+"""Stochastic training of a grid: problems that differ in penalty, learning rate and temperature, in one stream of mini-batches.
 
     f_p(W, b) = 1/S sum_i r_i L((W x_i + b) / T_p, y_i) + l2_p/2 |W|^2
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import curvature, threads
+from softgrad import arrays, curvature, threads
 from softgrad.blocks.block import Block
 from softgrad.blocks.minibatches import MiniBatch, MiniBatches
 from softgrad.heads import Heads, pieces
@@ -59,6 +59,8 @@ class Descent:
         self.problem, self.points, self.solver, self.watch, self.began = problem, points, solver, watch, began
         rows, counted, dtype = Block(problem.X, problem.y, problem.r), np.flatnonzero(problem.r), compute_type(problem.X)
         self.curvature = curvature.measure(rows, _weights(problem), problem.fit_intercept, problem.seed, dtype)
+        if not np.isfinite(self.curvature.mu).all():  # the sample was the first to see it
+            arrays.finite_features("fit(X)", problem.X, problem.r)
         self.batches = MiniBatches(rows, counted, self.curvature.mu, self.curvature.s)
         self.n, self.size, self.steps = len(counted), min(solver.batch_size, len(counted)), solver.steps(len(counted))
         self.share = problem.loss.weights.share(problem.loss.weights.total(problem.y, problem.r, problem.n_classes))
@@ -81,7 +83,7 @@ class Descent:
             l2, T = (np.array([getattr(points[p], name) for p in numbers]) for name in ("l2", "temperature"))
             W = np.vstack([self._inwards(t * solver.temperature_schedule.at(1.0)) for t in T]).astype(dtype, order=order)
             rate = np.array([self._rate(points[p]) for p in numbers])
-            made.append(Heads(self.problem.loss, solver.direction, W, numbers, l2, T, rate, solver.averaged > 0))
+            made.append(Heads(self.problem.loss, solver.direction, W, numbers, l2, T, rate, averaged=solver.averaged > 0))
         made[0].alone = len(made) == 1
         return made
 

@@ -24,7 +24,8 @@ WORK = 4e6  # multiplications of a piece of a product: about 0.1 ms, several tim
 WIDE = 120  # rows of W: BLAS packs X~ anew for every product, which costs narrower ones a tenth (60 rows) to a half (10)
 SCORES = 1 << 15  # of a piece of the row formula
 
-Numbers = NDArray[np.float64]
+Array = NDArray[Any]
+Numbers = NDArray[Any]  # one for each head
 
 
 def pieces(n_rows: int, coefficients: tuple[int, int]) -> int:
@@ -41,7 +42,7 @@ class Heads:
     """
 
     def __init__(
-        self, loss: Loss, rule: AbstractRule, W: NDArray[Any], points: NDArray[np.intp], l2: Numbers, T: Numbers, rate: Numbers, averaged: bool
+        self, loss: Loss, rule: AbstractRule, W: Array, points: Numbers, l2: Numbers, T: Numbers, rate: Numbers, *, averaged: bool
     ):
         self.loss, self.rule, self.points, self.l2, self.T, self.rate = loss, rule, points, l2, T, rate
         self.W, self.G, self.C, self.alone = W, np.zeros_like(W), len(W) // len(points), False
@@ -57,7 +58,7 @@ class Heads:
         self.memory = [np.array(A[rows], order=order) for A in self.memory]
         self.mean = None if self.mean is None else np.array(self.mean[rows], order=order)
 
-    def of(self, A: NDArray[Any]) -> list[NDArray[Any]]:
+    def of(self, A: Array) -> list[Array]:
         """Each head's rows in an array like W."""
         return [A[i : i + self.C] for i in range(0, len(A), self.C)]
 
@@ -116,19 +117,19 @@ class Heads:
         """W becomes what is handed out: the average, if there is one; of all equal heads the one that sums to 0 over the classes."""
         self.W = self.W if self.mean is None else self.mean
         for W in self.of(self.W) if self.loss.shift_invariant else ():
-            W -= W.mean(axis=0)
+            np.subtract(W, W.mean(axis=0), out=W)
 
-    def _scores(self, batch: MiniBatch, T: Numbers) -> NDArray[Any]:
+    def _scores(self, batch: MiniBatch, T: Numbers) -> Array:
         z = np.empty((len(batch.r), len(self.W)), self.W.dtype)
         self._every(lambda k: batch.features.scores(self.W[k], z[:, k]), self._cut(len(z)))
         self._cool(z, T)
         return z
 
-    def _cool(self, z: NDArray[Any], T: Numbers) -> None:
+    def _cool(self, z: Array, T: Numbers) -> None:
         if (T != 1).any():
             z *= self._rows(1 / T)[:, 0]
 
-    def _rows(self, values: Numbers) -> NDArray[Any]:
+    def _rows(self, values: Numbers) -> Array:
         """A number of each head for each of its rows, (P C, 1) in W's type."""
         return np.repeat(values, self.C)[:, None].astype(self.W.dtype)
 

@@ -56,3 +56,6 @@ class Cosine(AbstractSchedule):
 
     def at(self, t: float) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * t)) / 2
+
+
+STEADY, TO_ZERO = Constant(), Linear()

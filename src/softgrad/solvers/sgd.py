@@ -1,6 +1,6 @@
 """Stochastic gradient descent, put together from its parts; `descent` runs it on many problems side by side.
 
-    d_k = rule(clip(1/|B| sum_{i in B_k} g_i(W_k; T_k) + l2 W_k)),     W_{k+1} = W_k - rate schedule(t_k) d_k,     t_k = k / (K - 1)
+W_{k+1} = W_k - rate schedule(t_k) rule(clip(1/|B_k| sum_{i in B_k} g_i(W_k; T_k) + l2 W_k)),     t_k = k / (K - 1),  k = 0 .. K - 1
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from softgrad import arrays
 from softgrad.solvers.rules import AbstractRule, Momentum
-from softgrad.solvers.schedules import AbstractSchedule, Constant, Linear
+from softgrad.solvers.schedules import STEADY, TO_ZERO, AbstractSchedule
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class SGD:
     iterations: int | None = None
     momentum: float = 0.9
     rule: AbstractRule | None = None
-    schedule: AbstractSchedule = Linear()
+    schedule: AbstractSchedule = TO_ZERO
     clip_norm: float | None = None
-    temperature_schedule: AbstractSchedule = Constant()
+    temperature_schedule: AbstractSchedule = STEADY
     average: float | bool = False
 
     def __post_init__(self) -> None:
