@@ -283,7 +283,8 @@ def test_a_label_of_validation_that_training_has_not_seen_is_wrong():
     ("options", "told"),
     [
         ({"learning_rate": 0}, "SGD(learning_rate)"), ({"learning_rate": math.nan}, "SGD(learning_rate)"),
-        ({"batch_size": 0}, "SGD(batch_size)"), ({"epochs": 0}, "SGD(epochs)"), ({"iterations": 0}, "SGD(iterations)"), ({"momentum": 1}, "SGD(momentum)"),
+        ({"batch_size": 0}, "SGD(batch_size)"), ({"epochs": 0}, "SGD(epochs)"),
+        ({"iterations": 0}, "SGD(iterations)"), ({"momentum": 1}, "SGD(momentum)"),
         ({"clip_norm": -1}, "SGD(clip_norm)"), ({"average": 1.5}, "SGD(average)"), ({"rule": "adam"}, "SGD(rule)"),
         ({"schedule": 0.5}, "SGD(schedule)"), ({"temperature_schedule": Linear(1, 0)}, "SGD(temperature_schedule)"),
         ({"schedule": Linear(1, -1)}, "SGD(schedule)"),
@@ -299,8 +300,9 @@ def test_options_out_of_range(options, told):
     ("options", "told"),
     [
         ({"learning_rates": (0.1, -1)}, "learning_rates"), ({"regs": (-1,)}, "regs"), ({"Cs": (0,)}, "Cs"),
-        ({"regs": (1,), "Cs": (1,)}, "regs"), ({"temperatures": (0,)}, "temperatures"), ({"learning_rates": ()}, "grid"), ({"solver": "sgd"}, "solver"),
-        ({"X_val": [[1.0]]}, "X_val"), ({"X_val": [[1.0, 2.0]], "y_val": [0]}, "X_val"), ({"sample_weight": [0, 0, 0]}, "sample_weight"), ({"seed": -1}, "seed"),
+        ({"regs": (1,), "Cs": (1,)}, "regs"), ({"temperatures": (0,)}, "temperatures"), ({"learning_rates": ()}, "grid"),
+        ({"solver": "sgd"}, "solver"), ({"X_val": [[1.0]]}, "X_val"), ({"X_val": [[1.0, 2.0]], "y_val": [0]}, "X_val"),
+        ({"sample_weight": [0, 0, 0]}, "sample_weight"), ({"seed": -1}, "seed"),
     ],
 )  # fmt: skip
 def test_grids_out_of_range(options, told):

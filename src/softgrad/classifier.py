@@ -40,8 +40,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     Parameters: C > 0, inverse strength of the penalty, inf for none; fit_intercept; class_weight None, "balanced" or a dict; loss, one of
     `softgrad.losses`, default cross_entropy(); solver "auto" (preconditioned L-BFGS) or a solver of `softgrad.solvers`; tol, bound on
     the largest entry of the gradient of the mean loss; max_iter steps; warm_start; random_state, seed of the sample that the
-    preconditioner is made from, and of the shuffles of an `SGD`; verbose, 1 tells every second; callback(state), called after each step with passes, value,
-    gradient_norm, seconds.
+    preconditioner is made from, and of the shuffles of an `SGD`; verbose, 1 tells every second; callback(state), called after each step
+    (each epoch of an `SGD`) with passes, value, gradient_norm, seconds.
     Attributes: coef_ (C, D), or (1, D) for two classes; intercept_, classes_, n_iter_, n_features_in_, loss_curve_ (objective after
     each step), result_ (status, value, gradient_norm, passes, seconds, advice).
     X: float64 computes in float64; float32, float16 and uint8 are read in their own type, without a copy, and computed in float32;
