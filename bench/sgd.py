@@ -22,8 +22,7 @@ BAR = 4.0
 def article(X: np.ndarray, y: np.ndarray, rate: float, reg: float, iterations: int) -> np.ndarray:
     """W (D, C) after the article's training: mini-batches drawn at random, its vectorised loss, all in float32."""
     rng, here = np.random.default_rng(0), np.arange(BATCH)
-    W, rate, reg = np.zeros((X.shape[1], int(y.max()) + 1), np.float32), np.float32(rate), np.float32(reg)
-    losses = []
+    W, losses = np.zeros((X.shape[1], int(y.max()) + 1), np.float32), []
     for _ in range(iterations):
         picked = rng.choice(len(X), BATCH)
         rows, labels = X[picked], y[picked]
@@ -33,7 +32,7 @@ def article(X: np.ndarray, y: np.ndarray, rate: float, reg: float, iterations: i
         P /= P.sum(axis=1, keepdims=True)
         losses.append(-np.log(P[here, labels]).mean() + 0.5 * reg * np.sum(W * W))
         P[here, labels] -= 1
-        W -= rate * (rows.T @ P / np.float32(BATCH) + reg * W)
+        W -= rate * (rows.T @ P / BATCH + reg * W)
     return W
 
 

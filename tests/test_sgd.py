@@ -148,7 +148,7 @@ def test_a_step_with_an_intercept_by_hand():
 
 def test_the_average_of_the_last_iterates():
     p = problem(fit_intercept=False)
-    for average, last in ((0.5, 5), (True, 5), (0.3, 3), (1.0, 10), (False, 1)):
+    for average, last in ((0.5, 5), (True, 5), (0.3, 3), (1.0, 10), (False, 1), (0.01, 1)):
         solver = SGD(learning_rate=0.2, iterations=10, batch_size=60, momentum=0, schedule=Constant(), average=average)
         W, seen = np.zeros((4, 7)), []
         for _ in range(10):

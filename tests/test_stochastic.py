@@ -163,6 +163,18 @@ def test_the_safe_rate_is_safe_at_every_scale(scale, batch_size, name):
     assert found.result.value < 0.9 * math.log(3)
 
 
+@pytest.mark.parametrize("T", [0.01, 10.0])
+def test_the_safe_rate_knows_the_temperature(T):
+    """The loss's own or the point's: the same rate, T^2 times that of 1."""
+    p, cold = problem(l2=0.0), problem(l2=0.0, loss=cross_entropy(temperature=T))
+    solver = SGD(batch_size=10, epochs=2)
+    own, given, plain = (descend(q, [Point(0.0, None, t)], solver)[0] for q, t in ((cold, 1.0), (p, T), (p, 1.0)))
+    assert own.result.stride.learning_rate == pytest.approx(given.result.stride.learning_rate)
+    assert own.result.stride.learning_rate == pytest.approx(T**2 * plain.result.stride.learning_rate)
+    assert own.result.value == pytest.approx(given.result.value)
+    assert own.result.status is Status.ITERATIONS
+
+
 def test_a_point_that_diverges_is_told_and_the_others_go_on():
     p = problem(n=300, d=20, C=5, dtype="float32")
     solver = SGD(batch_size=32, epochs=4)

@@ -123,7 +123,7 @@ class Descent:
         if solver.clip_norm is not None:
             self.clip(heads, k, solver.clip_norm)
         if len(heads.points):
-            averaged = k >= self.steps - round(solver.averaged * self.steps)
+            averaged = solver.averaged > 0 and k >= self.steps - max(1, round(solver.averaged * self.steps))
             heads.move(k + 1, solver.schedule.at(t), averaged=averaged)
 
     def clip(self, heads: Heads, k: int, bound: float) -> None:
@@ -151,7 +151,7 @@ class Descent:
     def drop(self, heads: Heads, dead: NDArray[np.bool_], k: int) -> None:
         """Freeze points at the start and go on without them."""
         for p in heads.points[dead]:
-            self.results[p] = Fit(*self.start, self._result(p, Status.DIVERGED, State(self._passes(k), k, np.inf, np.inf, self._seconds())))
+            self.results[p] = self._handed(p, *self.start, Status.DIVERGED, State(self._passes(k), k, np.inf, np.inf, self._seconds()))
         heads.keep(~dead)
 
     def finish(self) -> None:
@@ -180,13 +180,14 @@ class Descent:
         state = self._tell(p, self.steps - 1, loss + 0.5 * point.l2 * float(np.vdot(W[:, :-1], W[:, :-1])), float(norm))
         W = W / (point.temperature * self.solver.temperature_schedule.at(1.0))
         coef = np.ascontiguousarray(W[:, :-1])
-        return Fit(coef, s * W[:, -1] - coef @ mu, self._result(p, Status.ITERATIONS, state))
+        return self._handed(p, coef, s * W[:, -1] - coef @ mu, Status.ITERATIONS, state)
 
-    def _result(self, p: int, status: Status, last: State) -> Result:
-        parameters = np.empty(0)  # the coefficients are in the fit
+    def _handed(self, p: int, coef: NDArray[np.float64], intercept: NDArray[np.float64], status: Status, last: State) -> Fit:
+        theta = np.append(coef, intercept)
         stride = Stride(float(self.rate[p]), float(self.clipped[p] / max(last.iteration, 1)), float(self.largest[p]))
         trace = tuple(self.traces[p])
-        return Result(parameters, last.value, status, last.gradient_norm, last.passes, last.iteration, last.seconds, trace, stride)
+        result = Result(theta, last.value, status, last.gradient_norm, last.passes, last.iteration, last.seconds, trace, stride)
+        return Fit(coef, intercept, result)
 
     def _tell(self, p: int, k: int, value: float, norm: float) -> State:
         state = State(self._passes(k), k + 1, value, norm, self._seconds())
@@ -207,7 +208,9 @@ class Descent:
         if given is not None:
             return given
         heat = self.solver.temperature_schedule
-        T = point.temperature * min(heat.at(0.0), heat.at(1.0))
+        T, zeros = point.temperature * min(heat.at(0.0), heat.at(1.0)), np.zeros((1, self.problem.n_classes))
+        for phi in self.problem.loss.scores:  # the loss's own temperature
+            T /= float(np.max(phi.slope((zeros, zeros))))
         return self.solver.direction.safe_rate(self.curvature.reach(self.size, T, point.l2))
 
     def _inwards(self, T: float) -> NDArray[np.float64]:

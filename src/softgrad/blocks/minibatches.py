@@ -69,9 +69,8 @@ class Sparse(AbstractFeatures):
         out += W @ self.c
 
     def gradient(self, g: Array, out: Array) -> None:
-        out[:, :-1] = (self.X.T @ g).T
-        out[:, -1] = 0
-        out += np.multiply.outer(g.sum(axis=0), self.c)
+        np.multiply.outer(self.c, g.sum(axis=0), out=out.T)
+        out.T[:-1] += self.X.T @ g
 
     def lengths(self) -> tuple[Array, Array]:
         squares, ones = (np.asarray(part.sum(axis=1)).ravel() for part in (self.X.multiply(self.X), abs(self.X)))
