@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,8 +102,8 @@ class AbstractMetric(ABC):
     """A positive definite approximation M of the Hessian."""
 
     @abstractmethod
-    def solve(self, gradients: NDArray[np.floating]) -> NDArray[np.floating]:
-        """M^-1 g for one gradient (n,), or for each row of (k, n): many cost little more than one."""
+    def solve(self, gradients: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
+        """M^-1 g for each gradient g (n,): many cost little more than one."""
 
     def update(self, theta: NDArray[np.floating], state: State) -> bool:
         """A chance to become a better one, before the next direction is made; True where it did."""
