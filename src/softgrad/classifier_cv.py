@@ -36,12 +36,13 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
     C_ = argmax_C mean_j score(W_Cj, rows held out by fold j),   W_Cj = argmin 1/S_j sum_i r_ij L(W x_i + b, y_i) + 1/(2 C S_j) |W|^2
 
     Parameters: Cs, values of C > 0, or how many between 1e-4 and 1e4 on a logarithmic scale; cv, number of stratified folds, a splitter of
-    scikit-learn, or (train, test) pairs of row numbers, one pair for a hold-out; scoring "neg_log_loss" (a row of log-probability -inf
-    counts as such), "accuracy" (also None), any scorer name of scikit-learn or callable(model, X, y); refit, fit the chosen C to all rows,
-    else average the folds' own best coefficients; early_stopping, leave out weaker penalties once the mean score has fallen twice in a row
-    by more than its standard error below the best; checkpoint, a file that keeps the state, resume, go on from it; the others as for
-    `SoftmaxClassifier`. callback(state) is called after each step of each fit, with k (number of C, ascending), j (fold), passes, value,
-    gradient_norm, seconds. Ctrl-C ends the search with the best so far, once all folds of a strength are done.
+    scikit-learn, or (train, test) pairs of row numbers: one pair for a hold-out, all rows twice for the bare path of fits; scoring
+    "neg_log_loss" (a row of log-probability -inf counts as such), "accuracy" (also None), any scorer name of scikit-learn or
+    callable(model, X, y); refit, fit the chosen C to all rows, else average the folds' own best coefficients; early_stopping, leave out
+    weaker penalties once the mean score has fallen twice in a row by more than its standard error below the best; checkpoint, a file that
+    keeps the state, resume, go on from it; the others as for `SoftmaxClassifier`. callback(state) is called after each step of each fit,
+    with k (number of C, ascending), j (fold), passes, value, gradient_norm, seconds. Ctrl-C ends the search with the best so far, once all
+    folds of a strength are done.
     Attributes: C_; Cs_ (K,); scores_ (folds, K), NaN for those left out; coefs_paths_ (folds, K, C or 1, D + 1 with the intercept last);
     n_iter_ (folds, K); path_, a table by columns, for `pandas.DataFrame(path_)`; coef_, intercept_, classes_; result_ of the last fit;
     passes_, those over the rows that all fits shared.
