@@ -287,3 +287,13 @@ def test_values_that_are_not_finite_are_named(bad):
     X[17, 2] = bad
     with pytest.raises(SoftgradError, match="row 17"):
         SoftmaxClassifierCV(Cs=3).fit(X, y)
+
+
+def test_rows_on_disk_give_the_same_bits(tmp_path):
+    X, y = load_digits(return_X_y=True)
+    np.save(tmp_path / "X.npy", X.astype(np.float32))
+    np.save(tmp_path / "y.npy", y)
+    streamed = softgrad.data.stream(tmp_path / "X.npy", memory_limit="64MiB")
+    ours, memory = (SoftmaxClassifierCV(Cs=[1e-3, 1e-2], cv=3).fit(rows, y) for rows in (streamed.X, X.astype(np.float32)))
+    assert np.array_equal(ours.scores_, memory.scores_)
+    assert np.array_equal(ours.coef_, memory.coef_)
