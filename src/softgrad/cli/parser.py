@@ -18,6 +18,7 @@ ROOMS = {
     "fit": ("fit", "fit"),
     "predict": ("apply", "predict"),
     "evaluate": ("apply", "evaluate"),
+    "sweep": ("sweep", "sweep"),
     "bench": ("bench", "bench"),
     "info": ("info", "info"),
 }
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=OneLineParser)
     _fit(_add(verbs, "fit", "fit a classifier to a data set; writes model, numbers and pictures"))
+    _sweep(_add(verbs, "sweep", "choose the strength of the penalty by held-out rows; writes model, table and pictures"))
     _predict(_add(verbs, "predict", "print the predicted class of each row"))
     _evaluate(_add(verbs, "evaluate", "accuracy, log loss, recall of each class, pairs confused most"))
     _bench(_add(verbs, "bench", "loops against matrices against the fused pass, on this machine"))
@@ -74,15 +76,43 @@ def _fit(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
     add("source", metavar="SOURCE", help=SOURCE)
     add("--C", type=positive, default=1.0, metavar="C", help="inverse strength of the penalty, as in scikit-learn; inf: none")
+    _model_options(parser)
+    add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
+    _split_options(parser)
+    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+    _output_options(parser)
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("source", metavar="SOURCE", help=SOURCE)
+    strengths = "inverse strengths of the penalty, as in scikit-learn"
+    add("--Cs", type=finites, default="1e-4,1e-3,0.01,0.1,1,10,100", metavar="C,C,...", help=strengths)
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument("--cv", type=folds, default=5, metavar="F", help="folds, shuffled and stratified (default: %(default)s)")
+    held_out.add_argument("--holdout", type=inner_share, metavar="P", help="one split instead: part of the training rows held out")
+    add("--early-stopping", action="store_true", help="leave out weaker penalties once the score has fallen twice in a row")
+    _model_options(parser)
+    add("--tol", type=finite, default=1e-4, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=500, metavar="N", help="iterations of each fit at most")
+    _split_options(parser)
+    add("--checkpoint", metavar="DIR", help="folder for the state of the sweep while it runs (default: that of the results)")
+    add("--resume", action="store_true", help="go on from the state that a stopped or killed sweep has left")
+    _output_options(parser)
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
     add("--no-intercept", action="store_true", help="no constant term per class")
     add("--class-weight", choices=["balanced"], help="balanced: every class counts the same in sum (default: every row)")
     add("--label-smoothing", type=share, default=0.0, metavar="E", help="part of each label spread over all classes, from 0 to 1")
     add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
-    add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
-    add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
     add("--scale", type=scale, default="auto", metavar="S", help="features count as divided by S; auto: 255 for 8-bit images, else 1")
-    _split_options(parser)
-    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+
+
+def _output_options(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
     add("--out", metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
     add("--no-pictures", action="store_true", help="numbers only")
     _json(parser)
@@ -184,6 +214,16 @@ def natural(text: str, least: int = 0) -> int:
 def counter(text: str) -> int:
     """A whole number from 1 on."""
     return natural(text, least=1)
+
+
+def folds(text: str) -> int:
+    """A whole number from 2 on."""
+    return natural(text, least=2)
+
+
+def finites(text: str) -> list[float]:
+    """Finite numbers above 0 with commas between them, ascending, each once."""
+    return sorted({finite(part) for part in text.split(",")})
 
 
 def column(text: str) -> str | int:

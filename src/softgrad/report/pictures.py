@@ -59,6 +59,55 @@ def loss_curve(values: Sequence[float], *, title: str = "Objective against passe
     return _png(figure)
 
 
+def strengths(
+    Cs: Sequence[float],
+    log_losses: np.ndarray,
+    held_out: np.ndarray,
+    train: np.ndarray,
+    *,
+    chosen: float,
+    title: str = "Held-out rows against the strength of the penalty",
+) -> bytes:
+    r"""Draw log loss and accuracy against C on a logarithmic axis, bands from fold to fold, the chosen C marked; PNG bytes.
+
+    Cs (K,) ascending, above 0; log_losses, held_out and train, the accuracies of rows held out and trained on, (F, K) each, NaN where left
+    out; a band is mean +- standard deviation. Raises SoftgradError when the sizes differ.
+
+    >>> strengths([0.1, 1.0], np.array([[0.5, 0.4]]), np.array([[0.8, 0.9]]), np.array([[0.8, 1.0]]), chosen=1.0)[:4]
+    b'\x89PNG'
+    """
+    x, parts = np.asarray(Cs, dtype=np.float64), [np.asarray(part, dtype=np.float64) for part in (log_losses, held_out, train)]
+    if any(part.ndim != 2 or part.shape != (parts[0].shape[0], len(x)) for part in parts):
+        came = ", ".join(str(part.shape) for part in parts)
+        raise SoftgradError(f"strengths(log_losses, held_out, train): shape (F, {len(x)}) is needed, got {came}: one column for each C")
+    figure = _figure(10.4, 4.4)
+    left, right = figure.subplots(1, 2)
+    _band(left, x, parts[0], BLUE, "o", "held out")
+    _band(right, x, 100 * parts[1], BLUE, "o", "held out")
+    _band(right, x, 100 * parts[2], SOFT, "s", "trained on")
+    for axes, what in ((left, "log loss of rows held out (nats)"), (right, "accuracy (%)")):
+        axes.set(xscale="log", xlabel="C (inverse strength of the penalty)", ylabel=what)
+        axes.axvline(chosen, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        _plain(axes)
+    at = int(np.flatnonzero(x == chosen)[0])
+    means = [part[:, at].mean() for part in parts]
+    left.set_title(f"chosen C = {chosen:g}: log loss {means[0]:.4f}", fontsize=10, color=SOFT, loc="left")
+    right.set_title(f"there {means[1]:.2%} held out, {means[2]:.2%} trained on", fontsize=10, color=SOFT, loc="left")
+    right.legend(frameon=False, fontsize=9, loc="best")
+    figure.suptitle(title, fontsize=13, x=0.012, ha="left", weight="bold")
+    bands = f"Bands: one standard deviation over {len(parts[0])} folds. " if len(parts[0]) > 1 else ""
+    figure.supxlabel(f"{bands}Dashed: the chosen C.", fontsize=9, color=SOFT, x=0.012, ha="left")
+    return _png(figure)
+
+
+def _band(axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, marker: str, label: str) -> None:
+    """Mean of the folds, and how far they spread; infinite ones leave a gap."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x, mean, color=colour, linewidth=1.8, marker=marker, markersize=4.5, label=label)
+
+
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], *, title: str = "Confusion matrix") -> bytes:
     r"""Draw a confusion matrix; PNG bytes: each row shaded by shares of its true class, counts printed where they fit.
 
@@ -189,6 +238,10 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x, y, color=BLUE, linewidth=1.8, marker="o" if len(x) <= 60 else None, markersize=3.5)
     axes.set_xlabel("passes over the data")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
