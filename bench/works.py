@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import disk, fit, head, scores, start
+from bench import disk, fit, head, scores, sgd, start
 from bench.row import Row
 
 
@@ -27,6 +27,7 @@ WORKS = (
         Work(name, f"time of a fit of {case.problem} to a relative gap of {case.gap:g}: scikit-learn", fit.runner(case))
         for name, case in fit.CASES.items()
     ),
+    Work("sgd-grid", "24 stochastic trainings of CIFAR-10 side by side: one after another in NumPy", sgd.run),
     Work("fit-memory", "peak memory of a CIFAR-10 fit from bytes: scikit-learn", fit.run_memory),
     Work("disk", "a pass over 8 GB of float16 rows on disk within 1 GiB: reading the file once, the pass in memory", disk.run),
 )

@@ -40,7 +40,7 @@ def state(passes):
 
 def matrix_of(solve, n, symmetric=True):
     """The matrix whose inverse `solve` applies."""
-    inverse = np.stack([solve(e) for e in np.eye(n)], axis=1)
+    inverse = np.stack(solve(list(np.eye(n))), axis=1)
     assert np.allclose(inverse, inverse.T, rtol=0, atol=1e-8 * np.abs(inverse).max())
     assert (np.linalg.eigvalsh(inverse) > 0).all()
     return np.linalg.inv(inverse)
@@ -108,7 +108,7 @@ def test_the_hessian_metric_inverts_the_hessian(fit_intercept):
         if fit_intercept:
             g = rng.normal(size=C)
             g -= g.mean()
-        W, b = objective.split(metric.solve(objective.join(G, g)))
+        W, b = objective.split(*metric.solve([objective.join(G, g)]))
         step = np.hstack([W, b[:, None]]) if fit_intercept else W
         back = (H @ step.ravel()).reshape(step.shape)
         assert np.allclose(back[:, :D], G, rtol=0, atol=1e-9)
@@ -239,7 +239,7 @@ def test_the_hessian_is_bought_when_as_much_was_paid_in_rent(monkeypatch):
     assert all(one is seen[15] for one in seen[15:23])
     assert seen[15] is not seen[7]
     g = np.random.default_rng(66).normal(size=C * D + C)
-    assert np.array_equal(metric.solve(g), seen[-1].solve(g))
+    assert np.array_equal(metric.solve([g]), seen[-1].solve([g]))
 
 
 def test_it_is_bought_earlier_where_the_way_is_long(monkeypatch):
@@ -271,7 +271,7 @@ def test_the_bought_metric_is_the_hessian_at_that_point():
     metric.update(theta, state(10**9))
     v = np.random.default_rng(68).normal(size=theta.shape)
     along = zoo.slope(lambda x: objective.value_gradient(x)[1], theta, v)
-    back = metric.solve(along)
+    (back,) = metric.solve([along])
     W, b = objective.split(back - v)
     assert np.allclose(W, 0, rtol=0, atol=1e-6)
     assert np.allclose(b - b.mean(), 0, rtol=0, atol=1e-6)  # moved together they change nothing

@@ -29,8 +29,8 @@ class Matrix(AbstractMetric):
     def __init__(self, M):
         self.inverse, self.told = np.linalg.inv(M), []
 
-    def solve(self, gradient):
-        return self.inverse @ gradient
+    def solve(self, gradients):
+        return [self.inverse @ gradient for gradient in gradients]
 
     def update(self, theta, state):
         self.told.append(state)
@@ -246,8 +246,8 @@ def test_parameters_in_float32_stay_in_float32():
     narrow = Function(lambda x: function.value(x.astype(float)), lambda x: (A @ (x.astype(float) - c)).astype(np.float32), 2e-7)
 
     class Narrow(Matrix):
-        def solve(self, gradient):
-            return super().solve(gradient).astype(np.float32)
+        def solve(self, gradients):
+            return [solved.astype(np.float32) for solved in super().solve(gradients)]
 
     result = LBFGS(tol=1e-5).minimize(narrow, np.zeros(8, np.float32), Narrow(np.eye(8)))
     assert result.parameters.dtype == np.float32

@@ -15,7 +15,7 @@ from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
 from softgrad.objective import linear_value_and_grad
 
 if TYPE_CHECKING:
-    from softgrad import data
+    from softgrad import data, stochastic
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
 
@@ -35,6 +35,7 @@ __all__ = [
     "reference",
     "softmax",
     "softmax_jacobian",
+    "stochastic",
 ]
 
 # these load SciPy and scikit-learn
@@ -42,8 +43,8 @@ _LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return importlib.import_module("softgrad.data")
+    if name in ("data", "stochastic"):
+        return importlib.import_module(f"softgrad.{name}")
     if name in _LATER:
         return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
     raise AttributeError(f"module 'softgrad' has no attribute {name!r}")

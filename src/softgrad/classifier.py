@@ -14,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import column_or_1d
 
 from softgrad import arrays, model_file
+from softgrad.descent import Point, descend
 from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, as_softmax
 from softgrad.losses.described import build
 from softgrad.losses.loss import Loss
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
+from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
 from softgrad.training import Fit, Problem, Start, Steps, fit, step
 
@@ -33,8 +35,8 @@ class SoftmaxClassifier(AbstractLinearClassifier):
     Parameters: C > 0, inverse strength of the penalty, inf for none; fit_intercept; class_weight None, "balanced" or a dict; loss, one of
     `softgrad.losses`, default cross_entropy(); solver "auto" (preconditioned L-BFGS) or a solver of `softgrad.solvers`; tol, bound on
     the largest entry of the gradient of the mean loss; max_iter steps; warm_start; random_state, seed of the sample that the
-    preconditioner is made from; verbose, 1 tells every second; callback(state), called after each step with passes, value,
-    gradient_norm, seconds.
+    preconditioner is made from, and of the shuffles of an `SGD`; verbose, 1 tells every second; callback(state), called after each step
+    (each epoch of an `SGD`) with passes, value, gradient_norm, seconds.
     Attributes: coef_ (C, D), or (1, D) for two classes; intercept_, classes_, n_iter_, n_features_in_, loss_curve_ (objective after
     each step), result_ (status, value, gradient_norm, passes, seconds, advice).
     X: float64 computes in float64; float32, float16 and uint8 are read in their own type, without a copy, and computed in float32;
@@ -57,7 +59,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         fit_intercept: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         loss: Loss | None = None,
-        solver: AbstractSolver | str = "auto",
+        solver: AbstractSolver | SGD | str = "auto",
         tol: float = 1e-5,
         max_iter: int = 200,
         warm_start: bool = False,
@@ -93,7 +95,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         self.loss_curve_ = [state.value for state in found.result.trace]
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
         self._steps = Steps()
-        if not found.result.converged:
+        if found.result.advice:
             self._warn()
         return self
 
@@ -123,12 +125,12 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         plain = ("fit_intercept", "tol", "max_iter", "warm_start")
         return {"C": str(self.C)} | {name: getattr(self, name) for name in plain}  # as text, since JSON has no inf
 
-    def _checked(self) -> tuple[float, AbstractSolver]:
+    def _checked(self) -> tuple[float, AbstractSolver | SGD]:
         unpenalised = isinstance(self.C, float) and math.inf == self.C
         C = math.inf if unpenalised else arrays.number("SoftmaxClassifier(C)", self.C, 0, open_low=True)
         tol = arrays.number("SoftmaxClassifier(tol)", self.tol, 0, open_low=True)
         max_iter = arrays.whole("SoftmaxClassifier(max_iter)", self.max_iter, 1)
-        if isinstance(self.solver, AbstractSolver):
+        if isinstance(self.solver, AbstractSolver | SGD):
             return C, self.solver
         if self.solver not in ("auto", "lbfgs"):
             rule = "must be 'auto', 'lbfgs' or a solver"
@@ -144,19 +146,24 @@ class SoftmaxClassifier(AbstractLinearClassifier):
             arrays.refuse("partial_fit(y)", rule, f"{arrays.shown(y[i])} in row {i}", "name it there")
         return numbers
 
-    def _trained(self, problem: Problem, solver: AbstractSolver, start: Start | None) -> Fit:
-        if not self.verbose:
-            return fit(problem, solver, start, self.callback)
-        bar = Bar(solver.tol, self.callback)
+    def _trained(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> Fit:
+        bar = Bar(self.tol, self.callback) if self.verbose else None
+        callback = self.callback if bar is None else bar
         try:
-            return fit(problem, solver, start, bar)
+            if not isinstance(solver, SGD):
+                return fit(problem, solver, start, callback)
+            if problem.on_disk:
+                arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
+            return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
         finally:
-            bar.clear()
+            if bar is not None:
+                bar.clear()
 
     def _warn(self) -> None:
         result = self.result_
         message = f"SoftmaxClassifier stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
         warnings.warn(message + result.advice, ConvergenceWarning, stacklevel=3)
+
 
 def load(path: str | os.PathLike[str]) -> SoftmaxClassifier:
     """The classifier that `SoftmaxClassifier.save` wrote; runs no code from the file.

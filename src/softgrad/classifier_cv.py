@@ -27,7 +27,7 @@ from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.training import Fit, Problem, Start, fit
 
-GAP = 1e-5  # decrease of the mean loss, in nats, that the next step may still promise at the end of a fit
+GAP = 1e-6  # relative decrease that the next step may still promise at the end of a fit
 
 
 class SoftmaxClassifierCV(AbstractLinearClassifier):

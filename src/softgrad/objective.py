@@ -55,8 +55,8 @@ class LinearObjective:
 
     @property
     def state_type(self) -> np.dtype[Any]:
-        """Float64, but float32 where a pass is in float32 and the pairs of L-BFGS would be gigabytes."""
-        large = self.shape[0] * self.shape[1] > 1 << 20
+        """Float64, but float32 where a pass is in float32 and the pairs of L-BFGS would be hundreds of megabytes."""
+        large = self.shape[0] * self.shape[1] > 1 << 18
         return np.dtype(np.float32 if large and self.dtype == np.float32 else np.float64)
 
     def split(self, theta: Vector) -> tuple[Vector, Vector]:

@@ -150,7 +150,7 @@ class Path:
                 for lane in self.lanes:
                     if lane.k == k:
                         lane.run.renew(metric)
-            solved = metric.solve(np.stack([lane.run.at.gradient for lane in turning]))
+            solved = metric.solve([lane.run.at.gradient for lane in turning])
             for lane, s in zip(turning, solved, strict=True):
                 lane.run.turn(s)
 
@@ -201,6 +201,6 @@ class Path:
         pairs = list(lane.run.pairs.kept)[-INHERITED:]
         if pairs and run.status is None:
             y = [plus(pair.y, pair.s) for pair in pairs]
-            for pair, new, v in zip(pairs, y, self.metric(lane.k + 1).solve(np.stack(y)), strict=True):
+            for pair, new, v in zip(pairs, y, self.metric(lane.k + 1).solve(y), strict=True):
                 run.pairs.add(pair.s, new, v)
         return Lane(lane.k + 1, lane.j, objective, run)

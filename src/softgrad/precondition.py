@@ -9,6 +9,7 @@ too large for a Gram matrix. None of them moves the optimum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +50,8 @@ class Diagonal(AbstractMetric):
         W = np.maximum(alpha[:, None] * second_moment + objective.l2, 1e-12)
         self.inverse = 1 / objective.join(W, alpha)
 
-    def solve(self, gradients: Vector) -> Vector:
-        return gradients * self.inverse
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
+        return [gradient * self.inverse for gradient in gradients]
 
 
 class Gram(AbstractMetric):
@@ -62,12 +63,10 @@ class Gram(AbstractMetric):
         A[np.diag_indices_from(A)] += A.dtype.type(objective.l2)
         self.factor = factorise(A)
 
-    def solve(self, gradients: Vector) -> Vector:
-        both = [self.objective.split(gradient) for gradient in np.atleast_2d(gradients)]
-        C = self.objective.shape[0]
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
+        both, C = [self.objective.split(gradient) for gradient in gradients], self.objective.shape[0]
         solved = self.factor.solve(np.hstack([G.T for G, _ in both])).T  # (k C, D)
-        rows = [self.objective.join(solved[i * C : (i + 1) * C], g / self.alpha) for i, (_, g) in enumerate(both)]
-        return np.stack(rows).reshape(gradients.shape)
+        return [self.objective.join(solved[i * C : (i + 1) * C], g / self.alpha) for i, (_, g) in enumerate(both)]
 
 
 class Hessian(AbstractMetric):
@@ -83,16 +82,14 @@ class Hessian(AbstractMetric):
             H[np.ix_(b, b)] += H.dtype.type(float(np.mean(P * (1 - P))))
         self.factor = factorise(H)
 
-    def solve(self, gradients: Vector) -> Vector:
-        both = [self.objective.split(gradient) for gradient in np.atleast_2d(gradients)]
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
+        both = [self.objective.split(gradient) for gradient in gradients]
         if not self.objective.fit_intercept:
             d = self.factor.solve(np.stack([G.ravel() for G, _ in both]).T).T
-            rows = [self.objective.join(W.reshape(G.shape), g) for W, (G, g) in zip(d, both, strict=True)]
-        else:
-            d = self.factor.solve(np.stack([np.column_stack([G, g]).ravel() for G, g in both]).T).T
-            W = d.reshape(len(both), len(both[0][1]), -1)
-            rows = [self.objective.join(w[:, :-1], w[:, -1]) for w in W]
-        return np.stack(rows).reshape(gradients.shape)
+            return [self.objective.join(W.reshape(G.shape), g) for W, (G, g) in zip(d, both, strict=True)]
+        d = self.factor.solve(np.stack([np.column_stack([G, g]).ravel() for G, g in both]).T).T
+        W = d.reshape(len(both), len(both[0][1]), -1)
+        return [self.objective.join(w[:, :-1], w[:, -1]) for w in W]
 
 
 def hessian(X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any], penalty: NDArray[np.float64]) -> NDArray[Any]:
@@ -146,7 +143,7 @@ class Staged(AbstractMetric):
     bought_at: int = 0
     norms: list[float] = field(default_factory=list)
 
-    def solve(self, gradients: Vector) -> Vector:
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
         return self.now.solve(gradients)
 
     def update(self, theta: Vector, state: State) -> bool:

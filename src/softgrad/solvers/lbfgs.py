@@ -4,7 +4,7 @@
     gamma = s'y / y'M^-1 y  of the newest pair                 (Nocedal & Wright 2006, algorithm 7.4, with H0 = gamma M^-1)
 
 One step costs one pass over the data unless the line search has to try again, which it seldom does: M gives the scale. And it costs one
-solve with M: M^-1 is linear, so M^-1 q and M^-1 y are put together from the gradients' M^-1 g, which the pairs remember.
+solve with M: M^-1 is linear, so M^-1 q and M^-1 y are put together from the gradients' M^-1 g (`Pairs`).
 
 A run is a conversation (`Run`): it asks for value and gradient at a point, is told them, and turns. So who drives it may answer many runs
 by one pass over the data (`path`), or stop and go on another day (`checkpoint`).
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Objective, Result, State, Status
-from softgrad.solvers.vectors import add, inner
+from softgrad.solvers.vectors import add, combined, inner, products
 
 Vector = NDArray[np.floating]
+LEAST = 1e-2  # a value that goes to 0 need not be followed there
 HOLD = 1 << 31  # bytes of pairs at most: very long vectors get fewer than `memory`
 
 
@@ -47,29 +47,52 @@ class Pair(NamedTuple):
 
 
 class Pairs:
-    """The last `memory` pairs, and the direction that they make with a metric."""
+    """The last `memory` pairs, and the direction that they make with a metric.
+
+    It is a combination of M^-1 g, the s_i and the v_i, whose coefficients need nothing but scalar products (i from old to new):
+
+        a_i = rho_i (s_i'g - sum_{j > i} a_j s_i'y_j)
+        b_i = rho_i (gamma (v_i'g - sum_j a_j v_i'y_j) + sum_{k < i} (a_k - b_k) s_k'y_i)
+        -d  = gamma (M^-1 g - sum_i a_i v_i) + sum_i (a_i - b_i) s_i
+
+    That is the recursion at the top of this room without its intermediate vectors: s and v go through memory twice for each step instead
+    of six times, which is what a step costs where there are millions of coefficients (Chen, Wang & Zhou 2014, Large-scale L-BFGS).
+    """
 
     def __init__(self, memory: int, nbytes: int):
-        self.kept: deque[Pair] = deque(maxlen=max(3, min(memory, HOLD // (3 * nbytes))))
+        self.memory = max(3, min(memory, HOLD // (3 * nbytes)))
+        self.kept: list[Pair] = []
+        self.sy = self.vy = np.empty((0, 0))  # s_i'y_j for i <= j, and v_i'y_j
 
     def add(self, s: Vector, y: Vector, v: Vector) -> None:
         sy = inner(s, y)
-        if sy > 1e-12 * math.sqrt(inner(s, s) * inner(y, y)):  # curvature seen along s; else (non-convex, or noise) nothing was learnt
-            self.kept.append(Pair(s, y, v, 1 / sy))
+        if sy <= 1e-12 * math.sqrt(inner(s, s) * inner(y, y)):  # no curvature seen along s (non-convex, or noise): nothing was learnt
+            return
+        old = 1 if len(self.kept) == self.memory else 0
+        self.kept, self.sy, self.vy = self.kept[old:], self.sy[old:, old:], self.vy[old:, old:]
+        m = len(self.kept)
+        with_y = products([*(pair.s for pair in self.kept), *(pair.v for pair in self.kept), v], [y])[:, 0]
+        self.kept.append(Pair(s, y, v, 1 / sy))
+        self.sy = np.block([[self.sy, with_y[:m, None]], [np.zeros((1, m)), np.full((1, 1), sy)]])
+        self.vy = np.block([[self.vy, with_y[m:-1, None]], [with_y[None, m:]]])
+
+    def forget(self) -> None:
+        self.kept, self.sy, self.vy = [], np.empty((0, 0)), np.empty((0, 0))
 
     def direction(self, gradient: Vector, solved: Vector) -> Vector:
-        """-H gradient, where solved = M^-1 gradient."""
-        q, d, along = gradient.copy(), solved.copy(), []
-        for s, y, v, rho in reversed(self.kept):
-            along.append(rho * inner(s, q))
-            add(q, -along[-1], y)
-            add(d, -along[-1], v)
-        if self.kept:
-            _, y, v, rho = self.kept[-1]
-            d *= d.dtype.type(1 / (rho * inner(y, v)))
-        for (s, y, _, rho), a in zip(self.kept, reversed(along), strict=True):
-            add(d, a - rho * inner(y, d), s)
-        return np.negative(d, out=d)
+        """d = -H gradient, where solved = M^-1 gradient."""
+        m = len(self.kept)
+        if m == 0:
+            return -solved
+        s, v, rho = [pair.s for pair in self.kept], [pair.v for pair in self.kept], [pair.rho for pair in self.kept]
+        with_g = products([*s, *v], [gradient])[:, 0]
+        a, b = np.zeros(m), np.zeros(m)
+        for i in reversed(range(m)):
+            a[i] = rho[i] * (with_g[i] - self.sy[i, i + 1 :] @ a[i + 1 :])
+        gamma = self.sy[-1, -1] / self.vy[-1, -1]
+        for i in range(m):
+            b[i] = rho[i] * (gamma * (with_g[m + i] - self.vy[i] @ a) + (a - b)[:i] @ self.sy[:i, i])
+        return combined([solved, *v, *s], [-gamma, *(gamma * a), *(b - a)])
 
 
 @dataclass(frozen=True)
@@ -134,9 +157,9 @@ class Line:
 class LBFGS(AbstractSolver):
     """Preconditioned L-BFGS.
 
-    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs; gap bounds the decrease that the next step promises
-    (where the start is warm, a small gradient alone says little of how far the optimum is). Reference: Nocedal & Wright 2006, chapter 7;
-    Hager & Zhang 2005, doi 10.1137/030601880.
+    tol bounds the max-norm of the gradient, max_iter the steps, memory the pairs; gap bounds the decrease that the next step promises,
+    relative to the value (where the start is warm, a small gradient alone says little of how far the optimum is). Reference: Nocedal &
+    Wright 2006, chapter 7; Hager & Zhang 2005, doi 10.1137/030601880.
     """
 
     tol: float = 1e-5
@@ -157,7 +180,7 @@ class LBFGS(AbstractSolver):
             if run.status is None:
                 if metric.update(run.at.theta, run.trace[-1]):
                     run.renew(metric)
-                run.turn(metric.solve(run.at.gradient))
+                run.turn(*metric.solve([run.at.gradient]))
         return run.result()
 
 
@@ -214,7 +237,7 @@ class Run:
         self.line = Line(self.solver.search, self.noise, self.at, d, inner(self.at.gradient, d))
         if self.line.slope >= 0:
             self.forget_or_give_up()
-        elif self.trace[-1].gradient_norm <= self.solver.tol and -self.line.slope <= self.solver.gap:
+        elif self.trace[-1].gradient_norm <= self.solver.tol and -self.line.slope <= self.solver.gap * max(self.at.value, LEAST):
             self.status = Status.CONVERGED
         else:
             self.asked = self.line.asked()
@@ -223,14 +246,17 @@ class Run:
         """Another metric from here on: what the old one solved is solved anew."""
         if self.line is None:
             return
-        *v, self.solved = metric.solve(np.stack([*(pair.y for pair in self.pairs.kept), self.line.at.gradient]))
-        self.pairs.kept.extend([pair._replace(v=new) for pair, new in zip(self.pairs.kept, v, strict=True)])
+        kept = self.pairs.kept
+        *v, self.solved = metric.solve([*(pair.y for pair in kept), self.line.at.gradient])
+        self.pairs.forget()
+        for pair, new in zip(kept, v, strict=True):
+            self.pairs.add(pair.s, pair.y, new)
 
     def forget_or_give_up(self) -> None:
         """No step: without the pairs there may be one; else f is flat to rounding, or something is wrong."""
         assert self.line is not None
         if self.pairs.kept:
-            self.pairs.kept.clear()
+            self.pairs.forget()
             self.aim()
             return
         self.status = Status.PRECISION if self.flat(-self.line.slope) else Status.LINE_SEARCH

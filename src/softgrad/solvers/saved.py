@@ -31,7 +31,7 @@ def pack(run: Run) -> tuple[dict[str, Any], Tensors]:
     tensors: Tensors = {"asked": run.asked, "solved": run.solved}
     tensors |= _point("at", run.at) | _point("best", run.best[1])
     if kept:
-        tensors |= {name: np.stack([getattr(pair, name) for pair in kept]) for name in "syv"}
+        tensors |= {name: np.stack([getattr(pair, name) for pair in kept]) for name in "syv"} | {"sy": run.pairs.sy, "vy": run.pairs.vy}
     if line is not None:
         numbers["line"] = [line.slope, line.low, str(line.high), line.t, line.tried]
         tensors["d"] = line.d
@@ -50,8 +50,9 @@ def unpack(
     run.at = Point(tensors["at.theta"], numbers["values"][0], tensors["at.gradient"])
     best = Point(tensors["best.theta"], numbers["values"][1], tensors["best.gradient"])
     run.best, run.solved = (State(*numbers["best"]), best), tensors["solved"]
-    for k, rho in enumerate(numbers["rho"]):
-        run.pairs.kept.append(Pair(tensors["s"][k], tensors["y"][k], tensors["v"][k], rho))
+    run.pairs.kept = [Pair(tensors["s"][k], tensors["y"][k], tensors["v"][k], rho) for k, rho in enumerate(numbers["rho"])]
+    if run.pairs.kept:
+        run.pairs.sy, run.pairs.vy = tensors["sy"], tensors["vy"]
     if "line" in numbers:
         slope, low, high, t, tried = numbers["line"]
         found = Point(tensors["line.theta"], numbers["values"][2], tensors["line.gradient"]) if "line.theta" in tensors else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,8 @@ class Status(enum.Enum):
     MAX_ITER = "max_iter was reached before the gradient was below tol"
     LINE_SEARCH = "no step along the search direction makes the value smaller"
     NOT_FINITE = "the value or the gradient is not finite"
+    ITERATIONS = "all steps that were asked for are done"
+    DIVERGED = "training diverged: the loss rose far above that of zero coefficients, or is not finite"
 
     @property
     def converged(self) -> bool:
@@ -27,11 +29,12 @@ class Status(enum.Enum):
 
     @property
     def advice(self) -> str:
-        """What to do next; empty after success."""
+        """What to do next; empty where nothing went wrong."""
         return {
             Status.MAX_ITER: "raise max_iter, raise tol, or lower C: weakly regularised, separable classes have their optimum far away",
             Status.LINE_SEARCH: "scale the features to similar ranges, fit in float64, or raise tol; check a loss of your own",
             Status.NOT_FINITE: "scale the features down or lower C: scores overflow",
+            Status.DIVERGED: "lower learning_rate, or leave it None for one that is safe",
         }.get(self, "")
 
 
@@ -47,6 +50,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Stride:
+    """How a stochastic training went its way: the rate it started with, the share of its steps that were clipped, the largest norm."""
+
+    learning_rate: float
+    clipped: float
+    largest_norm: float  # Euclidean, of a mini-batch's gradient; 0 where norms are not asked for
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run found: the parameters, the value there, how it ended and what it cost."""
 
@@ -58,6 +70,7 @@ class Result:
     iterations: int
     seconds: float
     trace: tuple[State, ...] = field(repr=False)
+    stride: Stride | None = None  # of stochastic trainings
 
     @property
     def converged(self) -> bool:
@@ -89,8 +102,8 @@ class AbstractMetric(ABC):
     """A positive definite approximation M of the Hessian."""
 
     @abstractmethod
-    def solve(self, gradients: NDArray[np.floating]) -> NDArray[np.floating]:
-        """M^-1 g for one gradient (n,), or for each row of (k, n): many cost little more than one."""
+    def solve(self, gradients: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
+        """M^-1 g for each gradient g (n,): many cost little more than one."""
 
     def update(self, theta: NDArray[np.floating], state: State) -> bool:
         """A chance to become a better one, before the next direction is made; True where it did."""

@@ -6,6 +6,8 @@ goes through memory at every step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,39 @@ def inner(a: Vector, b: Vector) -> float:
 
 def _inner(a: Vector, b: Vector) -> float:
     return sum(float(np.dot(a[i : i + PIECE], b[i : i + PIECE])) for i in range(0, len(a), PIECE))
+
+
+def products(vectors: Sequence[Vector], columns: Sequence[Vector]) -> NDArray[np.float64]:
+    """All scalar products (vectors, columns); each piece of a column is in the cache for all vectors."""
+
+    def share(i: int, end: int) -> NDArray[np.float64]:
+        found = np.zeros((len(vectors), len(columns)))
+        for j in range(i, end, PIECE):
+            k = slice(j, min(j + PIECE, end))
+            found += [[float(np.dot(a[k], b[k])) for b in columns] for a in vectors]
+        return found
+
+    n = len(columns[0])
+    if n <= PIECE:
+        return share(0, n)
+    return sum(threads.in_order(lambda i: share(i, min(i + SHARE, n)), range(0, n, SHARE)), np.zeros((len(vectors), len(columns))))
+
+
+def combined(vectors: Sequence[Vector], factors: Sequence[float]) -> Vector:
+    """sum_i factors_i vectors_i, a piece at a time."""
+    total = np.empty_like(vectors[0])
+    kinds = [total.dtype.type(factor) for factor in factors]
+
+    def share(i: int) -> None:
+        for j in range(i, min(i + SHARE, len(total)), PIECE):
+            k = slice(j, min(j + PIECE, i + SHARE))
+            piece = np.multiply(vectors[0][k], kinds[0], out=total[k])
+            for vector, factor in zip(vectors[1:], kinds[1:], strict=True):
+                piece += factor * vector[k]
+
+    for _ in threads.in_order(share, range(0, len(total), SHARE)) if len(total) > PIECE else map(share, (0,)):
+        pass
+    return total
 
 
 def add(q: Vector, factor: float, y: Vector) -> None:
