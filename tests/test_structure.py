@@ -61,7 +61,8 @@ MEANT = {
     ("cli.*", "cli.notes"): "what a fit notes down about itself",
     ("cli.sweep", "cli.*"): "a sweep is put together from searches",
     ("cli.search", "cli.live"): "a search is watched while it runs",
-    ("cli.search", "cli.record"): "and writes down every pass",
+    ("cli.*", "cli.record"): "and writes down every pass",
+    ("cli.*", "cli.tried"): "what searches try, and the table of it",
     ("__main__", "cli"): "python -m softgrad is the command line",
 }
 

@@ -22,6 +22,8 @@ ROOMS = {
     "bench": ("bench", "bench"),
     "info": ("info", "info"),
 }
+# solver of a sweep -> options that mean something to the other one only
+OF_SOLVER = {"lbfgs": ("learning_rates", "regs", "iterations"), "sgd": ("early_stopping", "checkpoint", "resume")}
 SOURCE = "digits, a .npz, .npy, .csv or .tsv file, or a folder with CIFAR-10 or IDX (MNIST) files"
 
 
@@ -35,7 +37,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str] | None) -> Arguments:
     """The arguments of a call; SystemExit(2) for one that cannot be meant."""
-    return _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    for name in OF_SOLVER.get(getattr(arguments, "solver", ""), ()):
+        if getattr(arguments, name):
+            parser.error(f"--{name.replace('_', '-')}: is not for --solver {arguments.solver}")
+    return arguments
 
 
 def verb(arguments: Arguments) -> Callable[[Arguments], None]:
@@ -87,18 +94,26 @@ def _fit(parser: argparse.ArgumentParser) -> None:
 def _sweep(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
     add("source", metavar="SOURCE", help=SOURCE)
-    strengths = "inverse strengths of the penalty, as in scikit-learn"
-    add("--Cs", type=finites, default="1e-4,1e-3,0.01,0.1,1,10,100", metavar="C,C,...", help=strengths)
+    words, Cs = "inverse strengths of the penalty, as in scikit-learn (default: %(default)s)", "1e-4,1e-3,0.01,0.1,1,10,100"
+    strengths = parser.add_mutually_exclusive_group()
+    strengths.add_argument("--Cs", type=finites, default=Cs, metavar="C,C,...", help=words)
+    strengths.add_argument("--regs", type=finites, metavar="R,R,...", help="sgd: strengths R/2 |W|^2 beside the mean loss instead")
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--cv", type=folds, default=5, metavar="F", help="folds, shuffled and stratified (default: %(default)s)")
     held_out.add_argument("--holdout", type=inner_share, metavar="P", help="one split instead: part of the training rows held out")
-    add("--early-stopping", action="store_true", help="leave out weaker penalties once the score has fallen twice in a row")
+    solvers = "lbfgs: every fit to its optimum; sgd: mini-batches, all fits of a fold in one stream"
+    add("--solver", choices=["lbfgs", "sgd"], default="lbfgs", help=solvers)
+    add("--learning-rates", type=finites, metavar="L,L,...", help="sgd: rates, each tried with every strength (default: a safe one)")
+    add("--iterations", type=counter, metavar="K", help="sgd: steps of each fit (default: 20 passes over the rows)")
+    add("--batch-size", type=counter, default=200, metavar="B", help="sgd: rows of a step")
+    add("--momentum", type=below_one, default=0.9, metavar="M", help="sgd: share of the last step in the next one")
+    add("--early-stopping", action="store_true", help="lbfgs: leave out weaker penalties once the score has fallen twice in a row")
     _model_options(parser)
-    add("--tol", type=finite, default=1e-4, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
-    add("--max-iter", type=counter, default=500, metavar="N", help="iterations of each fit at most")
+    add("--tol", type=finite, default=1e-4, metavar="G", help="lbfgs: done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=500, metavar="N", help="lbfgs: iterations of each fit at most")
     _split_options(parser)
-    add("--checkpoint", metavar="DIR", help="folder for the state of the sweep while it runs (default: that of the results)")
-    add("--resume", action="store_true", help="go on from the state that a stopped or killed sweep has left")
+    add("--checkpoint", metavar="DIR", help="lbfgs: folder for the state of the sweep while it runs (default: that of the results)")
+    add("--resume", action="store_true", help="lbfgs: go on from the state that a stopped or killed sweep has left")
     _output_options(parser)
 
 
@@ -188,6 +203,11 @@ def finite(text: str) -> float:
 def share(text: str) -> float:
     """A number from 0 to 1."""
     return _number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def below_one(text: str) -> float:
+    """A number from 0 on, below 1."""
+    return _number(text, "a number from 0 on, below 1", lambda value: 0 <= value < 1)
 
 
 def inner_share(text: str) -> float:

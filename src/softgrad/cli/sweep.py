@@ -16,11 +16,13 @@ import numpy as np
 
 from softgrad.arrays import SoftgradError
 from softgrad.cli import console
+from softgrad.cli.grid import grid
 from softgrad.cli.machine import machine
 from softgrad.cli.notes import description, facts, outcome
 from softgrad.cli.parser import Arguments
 from softgrad.cli.results import Results, default_folder, expect_writable
-from softgrad.cli.search import Found, search, shown
+from softgrad.cli.search import search
+from softgrad.cli.tried import NAMES, Found, shown
 
 STATE, PASSES = "sweep.ckpt", "passes.jsonl"
 
@@ -41,7 +43,7 @@ def sweep(arguments: Arguments) -> None:
     found = _searched(arguments, dataset, scale, state, results)
     metrics, measured = _measure(arguments, dataset, found, scale)
     results.begin()
-    notes = description(arguments, dataset, scale, metrics["chosen"]["C"])
+    notes = description(arguments, dataset, scale, getattr(found.classifier, "C_", found.classifier.C) * scale**2)
     found.classifier.save(results.place("model.safetensors"), metadata=notes)
     curve = [step.value for step in found.classifier.result_.trace]
     results.numbers(curve, measured)
@@ -74,6 +76,8 @@ def _searched(arguments: Arguments, dataset: Any, scale: float, state: Path, res
     """The search; what it leaves behind when it fails is only what it can go on from."""
     record, resumed = results.place(PASSES), arguments.resume
     try:
+        if arguments.solver == "sgd":
+            return grid(arguments, dataset, scale, record)
         return search(arguments, dataset, scale, state, record)
     except SoftgradError:  # nothing to go on with: the data or the options have to change
         if not resumed:
@@ -82,7 +86,10 @@ def _searched(arguments: Arguments, dataset: Any, scale: float, state: Path, res
             results.drop()
         raise
     except KeyboardInterrupt:
-        if state.exists():
+        if not state.exists():
+            record.unlink(missing_ok=True)
+            results.drop()
+        else:
             console.say(f"no strength is complete yet; --resume goes on from {state}")
         raise
 
@@ -101,11 +108,13 @@ def _measure(arguments: Arguments, dataset: Any, found: Found, scale: float) -> 
         "holdout": arguments.holdout,
         "max_iter": arguments.max_iter,
         "early_stopping": arguments.early_stopping,
+        "solver": arguments.solver,
+        **({name: getattr(arguments, name) for name in ("iterations", "batch_size", "momentum")} if arguments.solver == "sgd" else {}),
         "interrupted": found.interrupted,
         "table": found.table,
         "chosen": found.table[0],
         "refit": outcome(classifier.result_, scale),
-        "shared_passes": classifier.passes_,
+        "shared_passes": found.passes,
         "train_accuracy": float(np.mean(classifier.predict(dataset.X) == dataset.y)),
         "test_accuracy": measured.accuracy,
         "test_log_loss": log_loss,
@@ -126,13 +135,16 @@ def _log_loss(classifier: Any, X: Any, y: np.ndarray) -> tuple[float, int]:
 
 
 def _picture(name: str, found: Found) -> bytes:
+    """Curves of one number that was varied, a map of two."""
     from softgrad.report import pictures
 
-    rows = sorted(found.table, key=lambda row: row["C"])
+    strength, best = found.strength, found.table[0]
+    if len({row.get("learning_rate") for row in found.table}) > 1:
+        return pictures.grid_map(found.table, strength, title=f"{name}: accuracy of held-out rows")
+    rows = sorted(found.table, key=lambda row: row[strength])
+    columns = (np.array([row[name] for row in rows]).T for name in ("log_losses", "validation_accuracies", "train_accuracies"))
     title = f"{name}: held-out rows against the strength of the penalty"
-    return pictures.strengths(
-        [row["C"] for row in rows], found.log_losses, found.held_out, found.train, chosen=found.table[0]["C"], title=title
-    )
+    return pictures.strengths([row[strength] for row in rows], *columns, chosen=best[strength], name=strength, title=title)
 
 
 def _tell(arguments: Arguments, metrics: dict[str, Any], measured: Any, found: Found, results: Results) -> None:
@@ -140,22 +152,24 @@ def _tell(arguments: Arguments, metrics: dict[str, Any], measured: Any, found: F
         print(console.as_json(metrics))
     else:
         chosen, on = metrics["chosen"], f" on features / {metrics['scale']:g}" if metrics["scale"] != 1 else ""
+        early = " (of those done before the interrupt)" if found.interrupted else ""
         rows = [
             ("rows", f"{metrics['rows']} + {metrics['test_rows']} test{'' if metrics['own_test'] else ' (held out)'}"),
-            ("best C", f"{chosen['C']:g}{on}{' (of those done before the interrupt)' if found.interrupted else ''}"),
-            ("shared passes", f"{metrics['shared_passes']} for {len(found.log_losses)} x {len(found.table)} fits"),
+            (f"best {found.strength}", f"{chosen[found.strength]:g}{on}{early}"),
+            *([("best learning rate", f"{chosen['learning_rate']:g}{on}")] if chosen.get("learning_rate") else []),
+            ("shared passes", f"{metrics['shared_passes']} for {found.n_folds} x {len(found.table)} fits"),
             ("seconds", f"{metrics['seconds']:.2f}"),
             ("train accuracy", console.percent(metrics["train_accuracy"])),
             ("test accuracy", console.percent(metrics["test_accuracy"])),
             ("test log loss", f"{metrics['test_log_loss']:.6f}"),
         ]
-        print(shown(found.table, len(found.log_losses)), console.table(rows) + console.pairs_table(measured.worst(5)), sep="\n\n")
+        print(shown(found), console.table(rows) + console.pairs_table(measured.worst(5)), sep="\n\n")
     sys.stdout.flush()
     if metrics["test_rows_of_unseen_classes"]:
         words = f"{metrics['test_rows_of_unseen_classes']} test rows have classes that no training row has; the log loss is without them"
         console.say(f"warning: {words}")
     if arguments.quiet:
         return
-    if found.at_an_end:
-        console.say(f"the best C is at an end of those tried, {metrics['chosen']['C']:g}; one beyond it may be better")
+    for name in found.at_an_end:
+        console.say(f"the best {NAMES[name]} is at an end of those tried, {metrics['chosen'][name]:g}; one beyond it may be better")
     console.say(f"wrote {', '.join(results.written)} to {results.folder}")
