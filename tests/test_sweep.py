@@ -340,6 +340,26 @@ def test_damaged_states_are_refused_by_name(problem, tmp_path):
     assert record.read_bytes().startswith(lines[: lines.rfind(b"\n") + 1])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk_leaves_the_last_good_state(problem, uninterrupted, tmp_path):
+    process = begun(problem, tmp_path)
+    wait_for_lines(process, tmp_path, 40)
+    process.kill()
+    process.communicate()
+    before = (tmp_path / "sweep.ckpt").read_bytes()
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {len(before) // 2})); "
+    words = ["sweep", str(problem), *LONG, "--out", str(tmp_path), "--resume"]
+    code = f"{limit}from softgrad.cli import main; raise SystemExit(main({words}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 1, run.stderr
+    assert run.stderr.startswith("softgrad: error: ")
+    assert run.stderr.count("\n") == 1
+    assert (tmp_path / "sweep.ckpt").read_bytes() == before
+    done(*words)
+    stored, fresh = (softgrad.load(folder / "model.safetensors") for folder in (tmp_path, uninterrupted))
+    assert stored.coef_.tobytes() == fresh.coef_.tobytes()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 def test_the_table_on_a_terminal(problem, tmp_path):
     ours, theirs = os.openpty()

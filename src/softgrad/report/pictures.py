@@ -142,7 +142,7 @@ def grid_map(rows: Sequence[Mapping[str, Any]], strength: str = "C", *, title: s
     axes.tick_params(length=0)
     _bar(figure, image, axes, "accuracy (%)")
     axes.set_title(title, fontsize=13, weight="bold", loc="left")
-    figure.supxlabel("Framed: the best. Mean over the folds.", fontsize=9, color=SOFT, x=0.012, ha="left")
+    figure.supxlabel("Framed: the best.", fontsize=9, color=SOFT, x=0.012, ha="left")
     return _png(figure)
 
 
