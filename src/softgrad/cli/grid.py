@@ -35,7 +35,7 @@ def grid(arguments: Arguments, dataset: Any, scale: float, record: Path) -> Foun
         finally:
             progress.clear()
     passes = sum(max(trial.fit.result.passes for trial in trials) for trials in tried)
-    return Found(table, classifier, len(folds), passes)
+    return Found(table, classifier, classifier.C * scale**2, len(folds), passes)
 
 
 def _points(arguments: Arguments) -> list[dict[str, Any]]:

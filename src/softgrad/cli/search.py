@@ -5,22 +5,22 @@ Scaling never touches X: as in a fit, C counts on features x / s and stands for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from softgrad.cli import console
 from softgrad.cli.live import Live
 from softgrad.cli.parser import Arguments
 from softgrad.cli.record import Record
-from softgrad.cli.tried import LEFT_OUT, Found, folds_of, row
+from softgrad.cli.tried import LEFT_OUT, Folds, Found, folds_of, row
 
 
 def search(arguments: Arguments, dataset: Any, scale: float, state: Path, record: Path) -> Found:
     """Run it, with its state in one file and its passes in another; Ctrl-C ends it with the best so far, if there is one."""
-    import softgrad
-    from softgrad.losses import cross_entropy
     from softgrad.report.folds import fold_accuracies
 
     Cs, folds = arguments.Cs, folds_of(arguments, dataset)
@@ -31,29 +31,39 @@ def search(arguments: Arguments, dataset: Any, scale: float, state: Path, record
             written.write({"C": Cs[step.k]}, step.j, step)
             live(step)
 
-        classifier = softgrad.SoftmaxClassifierCV(
-            [C / scale**2 for C in Cs],
-            cv=folds,
-            fit_intercept=not arguments.no_intercept,
-            class_weight=arguments.class_weight,
-            loss=cross_entropy(label_smoothing=arguments.label_smoothing, temperature=arguments.temperature),
-            tol=arguments.tol * scale,
-            max_iter=arguments.max_iter,
-            early_stopping=arguments.early_stopping,
-            random_state=arguments.seed,
-            callback=told,
-            checkpoint=state,
-            resume=arguments.resume,
-        )
+        classifier = _classifier(arguments, scale, folds, told, state)
         try:
-            classifier.fit(dataset.X, dataset.y)
+            with warnings.catch_warnings(record=True) as later:  # told below, when the table has gone
+                classifier.fit(dataset.X, dataset.y)
         finally:
             live.clear()
+        for warning in later:
+            console.say(f"warning: {warning.message}")
         train, held_out = fold_accuracies(dataset.X, dataset.y, classifier.classes_, classifier.coefs_paths_, folds)
         table = _table(Cs, classifier, train, held_out)
         for step in classifier.result_.trace if not classifier.interrupted_ else ():
             written.write({"C": table[0]["C"]}, None, step)
-    return Found(table, classifier, len(folds), classifier.passes_, classifier.interrupted_)
+    return Found(table, classifier, table[0]["C"], len(folds), classifier.passes_, classifier.interrupted_)
+
+
+def _classifier(arguments: Arguments, scale: float, folds: Folds, told: Callable[[Any], None], state: Path) -> Any:
+    import softgrad
+    from softgrad.losses import cross_entropy
+
+    return softgrad.SoftmaxClassifierCV(
+        [C / scale**2 for C in arguments.Cs],
+        cv=folds,
+        fit_intercept=not arguments.no_intercept,
+        class_weight=arguments.class_weight,
+        loss=cross_entropy(label_smoothing=arguments.label_smoothing, temperature=arguments.temperature),
+        tol=arguments.tol * scale,
+        max_iter=arguments.max_iter,
+        early_stopping=arguments.early_stopping,
+        random_state=arguments.seed,
+        callback=told,
+        checkpoint=state,
+        resume=arguments.resume,
+    )
 
 
 def _table(Cs: Sequence[float], classifier: Any, train: np.ndarray, held_out: np.ndarray) -> list[dict[str, Any]]:

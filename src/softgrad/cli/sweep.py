@@ -43,8 +43,7 @@ def sweep(arguments: Arguments) -> None:
     found = _searched(arguments, dataset, scale, state, results)
     metrics, measured = _measure(arguments, dataset, found, scale)
     results.begin()
-    notes = description(arguments, dataset, scale, getattr(found.classifier, "C_", found.classifier.C) * scale**2)
-    found.classifier.save(results.place("model.safetensors"), metadata=notes)
+    found.classifier.save(results.place("model.safetensors"), metadata=description(arguments, dataset, scale, found.C))
     curve = [step.value for step in found.classifier.result_.trace]
     results.numbers(curve, measured)
     if not arguments.no_pictures:

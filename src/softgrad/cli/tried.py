@@ -19,10 +19,11 @@ NAMES = {"learning_rate": "learning rate", "C": "C", "reg": "reg"}
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: rows of the table, the best first; the classifier fitted at the best; passes over the rows that fits shared."""
+    """What a search found: the table, best first; the classifier fitted at the best, and its C; passes over the rows that fits shared."""
 
     table: list[dict[str, Any]]
     classifier: Any
+    C: float
     n_folds: int
     passes: int
     interrupted: bool = False
