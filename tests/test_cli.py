@@ -12,7 +12,7 @@ from command import COLOURS, done, names_in, refused, start, write_cifar, write_
 
 import softgrad
 from softgrad.cli import console, parser
-from softgrad.cli.fit import default_folder
+from softgrad.cli.results import default_folder
 
 
 def picture_size(path):
@@ -286,7 +286,7 @@ def test_help_names_every_default():
 
 def test_rooms_and_verbs_agree():
     for name in parser.ROOMS:
-        words = [name, *["a", "b"][: {"fit": 1, "predict": 2, "evaluate": 2}.get(name, 0)]]
+        words = [name, *["a", "b"][: {"fit": 1, "sweep": 1, "predict": 2, "evaluate": 2}.get(name, 0)]]
         assert callable(parser.verb(parser.parse(words)))
 
 

@@ -58,6 +58,11 @@ MEANT = {
     ("cli.*", "cli.parser"): "the parsed arguments have their type there",
     ("cli.*", "cli.machine"): "what the machine is: told by info and by bench",
     ("cli.*", "cli.results"): "files that a command leaves behind",
+    ("cli.*", "cli.notes"): "what a fit notes down about itself",
+    ("cli.sweep", "cli.*"): "a sweep is put together from searches",
+    ("cli.search", "cli.live"): "a search is watched while it runs",
+    ("cli.*", "cli.record"): "and writes down every pass",
+    ("cli.*", "cli.tried"): "what searches try, and the table of it",
     ("__main__", "cli"): "python -m softgrad is the command line",
 }
 

@@ -58,7 +58,8 @@ def identity(path: Path) -> dict[str, Any]:
 
 def save(file: str | os.PathLike[str], path: Path, belongs: dict[str, Any]) -> None:
     """Write the state of a path, whole or not at all. Raises OSError where it cannot be written; the file before it stays."""
-    numbers: dict[str, Any] = {"identity": belongs, "passes": path.passes, "last": path.last}
+    seconds = time.perf_counter() - path.began
+    numbers: dict[str, Any] = {"identity": belongs, "passes": path.passes, "last": path.last, "seconds": seconds}
     tensors: Tensors = {}
     numbers["fits"] = [[k, j, _pack_fit(fit, f"fit.{k}.{j}.", tensors)] for (k, j), fit in path.fits.items()]
     numbers["lanes"] = []
@@ -84,7 +85,7 @@ def resume(file: str | os.PathLike[str], path: Path) -> None:
         which = "settings" if numbers["identity"]["settings"] != belongs["settings"] else "data, strengths or folds"
         do = "resume with the data and settings it was made with, or begin anew"
         arrays.refuse(f"checkpoint {os.fspath(file)}", "must belong to the same problem", f"other {which}", do)
-    path.passes, path.last = numbers["passes"], numbers["last"]
+    path.passes, path.last, path.began = numbers["passes"], numbers["last"], time.perf_counter() - numbers["seconds"]
     path.fits = {(k, j): _unpack_fit(told, f"fit.{k}.{j}.", tensors) for k, j, told in numbers["fits"]}
     with threads.blas(1):  # as in the path itself: bits must not depend on BLAS threads
         for k, bought_at, norms in numbers["metrics"]:

@@ -42,10 +42,10 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
     weaker penalties once the mean score has fallen twice in a row by more than its standard error below the best; checkpoint, a file that
     keeps the state, resume, go on from it; the others as for `SoftmaxClassifier`. callback(state) is called after each step of each fit,
     with k (number of C, ascending), j (fold), passes, value, gradient_norm, seconds. Ctrl-C ends the search with the best so far, once all
-    folds of a strength are done.
+    folds of a strength are done: the mean of its folds' coefficients.
     Attributes: C_; Cs_ (K,); scores_ (folds, K), NaN for those left out; coefs_paths_ (folds, K, C or 1, D + 1 with the intercept last);
     n_iter_ (folds, K); path_, a table by columns, for `pandas.DataFrame(path_)`; coef_, intercept_, classes_; result_ of the last fit;
-    passes_, those over the rows that all fits shared.
+    passes_, those over the rows that all fits shared; interrupted_.
     Raises SoftgradError for bad input; warns ConvergenceWarning. Reference: Hastie, Tibshirani & Friedman 2009, section 7.10.
 
     >>> import softgrad
@@ -111,6 +111,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         path = self._run(search, solver)
         self._told(path, search)
         self._chosen(path, search, solver)
+        self._warn(path)
         return self
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> float:
@@ -205,15 +206,15 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         mean, spread = self.scores_.mean(axis=0), self.scores_.std(axis=0)
         self.path_ = {"C": self.Cs_.copy(), "mean_score": mean, "std_score": spread, **columns, "converged": converged}
         self.passes_ = path.passes
-        self._warn(path, converged[order[: path.last + 1]])
 
-    def _warn(self, path: Path, converged: NDArray[np.bool_]) -> None:
+    def _warn(self, path: Path) -> None:
+        self.interrupted_ = path.interrupted
         if path.interrupted:
-            warnings.warn(f"{self._name} was interrupted: the best of {path.last + 1} values of C so far", ConvergenceWarning, stacklevel=4)
-        if not converged.all():
-            late = [fit.result for fit in path.fits.values() if not fit.result.converged]
+            warnings.warn(f"{self._name} was interrupted: the best of {path.last + 1} values of C so far", ConvergenceWarning, stacklevel=3)
+        late = [fit.result for (k, _), fit in path.fits.items() if k <= path.last and not fit.result.converged]
+        if late:
             message = f"{self._name}: {len(late)} of {len(path.fits)} fits ended early: {late[0].status.value}; {late[0].advice}"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _chosen(self, path: Path, search: _Search, solver: LBFGS) -> None:
         """C_ and the coefficients."""
@@ -225,8 +226,10 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         found = Fit(*mean, fits[0].result)
         if self.refit and not path.interrupted:
             problem = replace(search.problem, l2=1 / (self.C_ * float(search.problem.r.sum())))
-            start = as_one_row(*mean)
-            found = fit(*self._solved(problem, solver, start))
+            try:
+                found = fit(*self._solved(problem, solver, as_one_row(*mean)))
+            except KeyboardInterrupt:
+                path.interrupted = True
         self.result_ = found.result
         self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept)
         if not np.isfinite(self.coef_).all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ from softgrad.kernels.tiled import linear_scores
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss, log_probabilities
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import Status
+from softgrad.solvers.solver import State, Status
 from softgrad.training import Fit, Problem
 
 CELLS = 1 << 22  # scores that are judged at a time
@@ -55,6 +55,7 @@ def grid(
     loss: Loss | None = None,
     fit_intercept: bool = True,
     seed: int = 0,
+    callback: Callable[[int, State], None] | None = None,
 ) -> list[Trial]:
     """Train every combination of learning rate, penalty and temperature in one stream of mini-batches, the best one first.
 
@@ -63,7 +64,8 @@ def grid(
     Parameters: X (N, D) dense or CSR, y (N,) labels of any type; learning_rates, None for the solver's or a safe one; regs, penalties as
     above (the article's reg), or Cs, inverse strengths as in `SoftmaxClassifier` (reg = 1 / (C S), twice that for two classes), default
     Cs=(1,); temperatures T > 0; solver, an `SGD`; X_val, y_val, rows that rank the trials, by accuracy, then by log loss (else the
-    training rows do); sample_weight (N,); loss, default cross_entropy(); fit_intercept; seed of the shuffles.
+    training rows do); sample_weight (N,); loss, default cross_entropy(); fit_intercept; seed of the shuffles; callback(p, state), called
+    after each pass of trial p; p counts rates, penalties, temperatures, the last one fastest.
     Returns a list of `Trial`. A trial that diverges says so in its status and comes last; the others go on. The coefficients
     are divided by T: they predict as they were trained. Raises SoftgradError for values out of range, NaN in X.
 
@@ -88,7 +90,7 @@ def grid(
     validation = _validation(X_val, y_val, classes, rows.shape[1])
     loss = cross_entropy() if loss is None else loss
     problem = Problem(rows, numbers, r, len(classes), loss, 0.0, bool(fit_intercept), arrays.whole("grid(seed)", seed, 0))
-    fits = descend(problem, points, solver)
+    fits = descend(problem, points, solver, watch=callback)
     if any(fit.result.status is Status.DIVERGED for fit in fits):
         arrays.finite_features("grid(X)", rows, r)
     train, losses = _judge(fits, loss, rows, numbers, with_loss=validation is None)

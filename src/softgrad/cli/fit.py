@@ -7,16 +7,15 @@ w, so tol is multiplied by s.
 
 from __future__ import annotations
 
-import math
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from softgrad.cli import console
+from softgrad.cli.notes import description, facts, outcome
 from softgrad.cli.parser import Arguments
-from softgrad.cli.results import Results, expect_writable
+from softgrad.cli.results import Results, default_folder, expect_writable
 
 
 def fit(arguments: Arguments) -> None:
@@ -39,20 +38,15 @@ def fit(arguments: Arguments) -> None:
         raise
     metrics, measured, part = _measure(arguments, dataset, classifier, scale)
     results.begin()
-    classifier.save(results.place("model.safetensors"), metadata=_description(arguments, dataset, scale))
+    classifier.save(results.place("model.safetensors"), metadata=description(arguments, dataset, scale, arguments.C))
     results.numbers(classifier.loss_curve_, measured)
     if not arguments.no_pictures:
-        results.pictures(dataset, classifier, measured, part, scale)
+        results.pictures(dataset, classifier, classifier.loss_curve_, measured, part, scale)
     results.finish(metrics)
     print(console.as_json(metrics) if arguments.json else _table(metrics, measured))
     sys.stdout.flush()
     if not arguments.quiet:
         console.say(f"wrote {', '.join(results.written)} to {results.folder}")
-
-
-def default_folder(name: str) -> str:
-    """softgrad-NAME with what a file system may not like turned into dashes."""
-    return "softgrad-" + (re.sub(r"[^\w.]+", "-", name).strip("-.") or "fit")
 
 
 def _fitted(arguments: Arguments, dataset: Any, scale: float) -> Any:
@@ -85,30 +79,10 @@ def _measure(arguments: Arguments, dataset: Any, classifier: Any, scale: float) 
     on_train = confusion(dataset.y, classifier.predict(dataset.X), dataset.classes)
     has_test = len(dataset.y_test) > 0
     measured = confusion(dataset.y_test, classifier.predict(dataset.X_test), dataset.classes) if has_test else on_train
-    result = classifier.result_
     metrics = {
-        "source": arguments.source,
-        "rows": len(dataset.y),
-        "test_rows": len(dataset.y_test),
-        "own_test": dataset.own_test,
-        "features": dataset.n_features,
-        "classes": list(dataset.classes),
+        **facts(arguments, dataset, scale),
         "C": arguments.C,
-        "scale": scale,
-        "tol": arguments.tol,
-        "fit_intercept": not arguments.no_intercept,
-        "class_weight": arguments.class_weight,
-        "label_smoothing": arguments.label_smoothing,
-        "temperature": arguments.temperature,
-        "seed": arguments.seed,
-        "test_size": None if dataset.own_test else arguments.test_size,
-        "passes": int(result.passes),
-        "seconds": float(result.seconds),
-        "loss": float(result.value),
-        "gradient_norm": float(result.gradient_norm) / scale,
-        "status": result.status.name.lower(),
-        "converged": bool(result.status.converged),
-        "advice": "" if result.status.converged else str(result.advice),
+        **outcome(classifier.result_, scale),
         "train_accuracy": on_train.accuracy,
         "test_accuracy": measured.accuracy if has_test else None,
         "recall": dict(zip(measured.classes, measured.recall.tolist(), strict=True)),
@@ -116,22 +90,6 @@ def _measure(arguments: Arguments, dataset: Any, classifier: Any, scale: float) 
         "loss_curve": [float(value) for value in classifier.loss_curve_],
     }
     return metrics, measured, "test" if has_test else "training"
-
-
-def _description(arguments: Arguments, dataset: Any, scale: float) -> dict[str, Any]:
-    """What `predict` and `evaluate` have to know beside the weights, without paths of the user's machine."""
-    return {
-        "class_names": list(dataset.classes),
-        "image_shape": list(dataset.image_shape) if dataset.image_shape else None,
-        "source": dataset.name,
-        "own_test": dataset.own_test,
-        "unit": dataset.unit,
-        "scale": scale,
-        "C_on_scaled_features": arguments.C if math.isfinite(arguments.C) else "inf",
-        "label": arguments.label,
-        "test_size": arguments.test_size,
-        "seed": arguments.seed,
-    }
 
 
 def _table(metrics: dict[str, Any], measured: Any) -> str:

@@ -18,9 +18,12 @@ ROOMS = {
     "fit": ("fit", "fit"),
     "predict": ("apply", "predict"),
     "evaluate": ("apply", "evaluate"),
+    "sweep": ("sweep", "sweep"),
     "bench": ("bench", "bench"),
     "info": ("info", "info"),
 }
+# solver of a sweep -> options that mean something to the other one only
+OF_SOLVER = {"lbfgs": ("learning_rates", "regs", "iterations"), "sgd": ("early_stopping", "checkpoint", "resume")}
 SOURCE = "digits, a .npz, .npy, .csv or .tsv file, or a folder with CIFAR-10 or IDX (MNIST) files"
 
 
@@ -34,7 +37,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str] | None) -> Arguments:
     """The arguments of a call; SystemExit(2) for one that cannot be meant."""
-    return _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    for name in OF_SOLVER.get(getattr(arguments, "solver", ""), ()):
+        if getattr(arguments, name):
+            parser.error(f"--{name.replace('_', '-')}: is not for --solver {arguments.solver}")
+    return arguments
 
 
 def verb(arguments: Arguments) -> Callable[[Arguments], None]:
@@ -52,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=OneLineParser)
     _fit(_add(verbs, "fit", "fit a classifier to a data set; writes model, numbers and pictures"))
+    _sweep(_add(verbs, "sweep", "choose the strength of the penalty by held-out rows; writes model, table and pictures"))
     _predict(_add(verbs, "predict", "print the predicted class of each row"))
     _evaluate(_add(verbs, "evaluate", "accuracy, log loss, recall of each class, pairs confused most"))
     _bench(_add(verbs, "bench", "loops against matrices against the fused pass, on this machine"))
@@ -74,15 +83,51 @@ def _fit(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
     add("source", metavar="SOURCE", help=SOURCE)
     add("--C", type=positive, default=1.0, metavar="C", help="inverse strength of the penalty, as in scikit-learn; inf: none")
+    _model_options(parser)
+    add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
+    _split_options(parser)
+    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+    _output_options(parser)
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("source", metavar="SOURCE", help=SOURCE)
+    words, Cs = "inverse strengths of the penalty, as in scikit-learn (default: %(default)s)", "1e-4,1e-3,0.01,0.1,1,10,100"
+    strengths = parser.add_mutually_exclusive_group()
+    strengths.add_argument("--Cs", type=finites, default=Cs, metavar="C,C,...", help=words)
+    strengths.add_argument("--regs", type=finites, metavar="R,R,...", help="sgd: strengths R/2 |W|^2 beside the mean loss instead")
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument("--cv", type=folds, default=5, metavar="F", help="folds, shuffled and stratified (default: %(default)s)")
+    held_out.add_argument("--holdout", type=inner_share, metavar="P", help="one split instead: part of the training rows held out")
+    solvers = "lbfgs: every fit to its optimum; sgd: mini-batches, all fits of a fold in one stream"
+    add("--solver", choices=["lbfgs", "sgd"], default="lbfgs", help=solvers)
+    add("--learning-rates", type=finites, metavar="L,L,...", help="sgd: rates, each tried with every strength (default: a safe one)")
+    add("--iterations", type=counter, metavar="K", help="sgd: steps of each fit (default: 20 passes over the rows)")
+    add("--batch-size", type=counter, default=200, metavar="B", help="sgd: rows of a step")
+    add("--momentum", type=below_one, default=0.9, metavar="M", help="sgd: share of the last step in the next one")
+    add("--early-stopping", action="store_true", help="lbfgs: leave out weaker penalties once the score has fallen twice in a row")
+    _model_options(parser)
+    add("--tol", type=finite, default=1e-4, metavar="G", help="lbfgs: done when no entry of the gradient is larger, on the scaled features")
+    add("--max-iter", type=counter, default=500, metavar="N", help="lbfgs: iterations of each fit at most")
+    _split_options(parser)
+    add("--checkpoint", metavar="DIR", help="lbfgs: folder for the state of the sweep while it runs (default: that of the results)")
+    add("--resume", action="store_true", help="lbfgs: go on from the state that a stopped or killed sweep has left")
+    _output_options(parser)
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
     add("--no-intercept", action="store_true", help="no constant term per class")
     add("--class-weight", choices=["balanced"], help="balanced: every class counts the same in sum (default: every row)")
     add("--label-smoothing", type=share, default=0.0, metavar="E", help="part of each label spread over all classes, from 0 to 1")
     add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
-    add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
-    add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
     add("--scale", type=scale, default="auto", metavar="S", help="features count as divided by S; auto: 255 for 8-bit images, else 1")
-    _split_options(parser)
-    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+
+
+def _output_options(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
     add("--out", metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
     add("--no-pictures", action="store_true", help="numbers only")
     _json(parser)
@@ -160,6 +205,11 @@ def share(text: str) -> float:
     return _number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
+def below_one(text: str) -> float:
+    """A number from 0 on, below 1."""
+    return _number(text, "a number from 0 on, below 1", lambda value: 0 <= value < 1)
+
+
 def inner_share(text: str) -> float:
     """A number between 0 and 1, ends excluded."""
     return _number(text, "a number between 0 and 1", lambda value: 0 < value < 1)
@@ -184,6 +234,16 @@ def natural(text: str, least: int = 0) -> int:
 def counter(text: str) -> int:
     """A whole number from 1 on."""
     return natural(text, least=1)
+
+
+def folds(text: str) -> int:
+    """A whole number from 2 on."""
+    return natural(text, least=2)
+
+
+def finites(text: str) -> list[float]:
+    """Finite numbers above 0 with commas between them, ascending, each once."""
+    return sorted({finite(part) for part in text.split(",")})
 
 
 def column(text: str) -> str | int:

@@ -1,12 +1,13 @@
 """The folder of a fit: checked before the fit, filled after it, every file whole or absent.
 
-metrics.json is removed first and written last: where it lies, all files beside it belong to the same fit.
+metrics.json (sweep.json of a sweep) is removed first and written last: where it lies, all files beside it belong to the same fit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,24 @@ from softgrad.arrays import SoftgradError
 from softgrad.atomic import PREFIX, SUFFIX, replacing, sweep, write_text
 from softgrad.cli import console
 
-OPTIONAL = ("loss_curve.png", "confusion.png", "templates.png")
+LAST = ("metrics.json", "sweep.json")
+OPTIONAL = ("loss_curve.png", "confusion.png", "templates.png", "sweep.png")
 
 
-def expect_writable(folder: Path) -> None:
+def default_folder(name: str) -> str:
+    """softgrad-NAME with what a file system may not like turned into dashes."""
+    return "softgrad-" + (re.sub(r"[^\w.]+", "-", name).strip("-.") or "fit")
+
+
+def expect_writable(folder: Path, option: str = "--out") -> None:
     """Raise SoftgradError when `folder` can neither be written to nor be made; changes nothing."""
     nearest = folder.absolute()
     while not os.path.lexists(nearest):
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise SoftgradError(f"--out: must be a folder, got {folder}, where {nearest} is a file: give another one")
+        raise SoftgradError(f"{option}: must be a folder, got {folder}, where {nearest} is a file: give another one")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise SoftgradError(f"--out: must be writable, got {folder}, where {nearest} is not: give another one")
+        raise SoftgradError(f"{option}: must be writable, got {folder}, where {nearest} is not: give another one")
 
 
 class Results:
@@ -59,7 +66,7 @@ class Results:
 
     def begin(self) -> None:
         """Take away what a former fit told about itself, and what this one may not write again."""
-        for name in ("metrics.json", *OPTIONAL):
+        for name in (*LAST, *OPTIONAL):
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / name).unlink()
 
@@ -69,24 +76,25 @@ class Results:
         write_text(self.place("loss_curve.csv"), "\n".join(["pass,loss", *lines, ""]))
         write_text(self.place("confusion.csv"), measured.csv())
 
-    def pictures(self, dataset: Any, classifier: Any, measured: Any, part: str, scale: float) -> None:
+    def pictures(self, dataset: Any, classifier: Any, curve: Sequence[float], measured: Any, part: str, scale: float) -> None:
         """Write the pictures; templates for images only."""
         from softgrad.report import pictures
 
         name = dataset.name
-        self._picture("loss_curve.png", pictures.loss_curve(classifier.loss_curve_, title=f"{name}: objective against passes"))
+        self.picture("loss_curve.png", pictures.loss_curve(curve, title=f"{name}: objective against passes"))
         title = f"{name}: confusion of the {part} rows"
-        self._picture("confusion.png", pictures.confusion_matrix(measured.counts, measured.classes, title=title))
+        self.picture("confusion.png", pictures.confusion_matrix(measured.counts, measured.classes, title=title))
         if dataset.image_shape is not None:
             seen = [dataset.classes[number] for number in classifier.classes_]
             title = f"{name}: weights of each class"
             sheet = pictures.weight_templates(classifier.coef_, seen, dataset.image, scale=scale, title=title)
-            self._picture("templates.png", sheet)
+            self.picture("templates.png", sheet)
 
-    def finish(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json."""
-        write_text(self.place("metrics.json"), console.as_json(metrics) + "\n")
+    def finish(self, metrics: dict[str, Any], name: str = "metrics.json") -> None:
+        """Write the numbers, last of all files."""
+        write_text(self.place(name), console.as_json(metrics) + "\n")
 
-    def _picture(self, name: str, png: bytes) -> None:
+    def picture(self, name: str, png: bytes) -> None:
+        """Write one picture."""
         with replacing(self.place(name)) as file:
             file.write(png)

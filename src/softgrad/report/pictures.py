@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INK, SOFT, BLUE = "#222222", "#6b6b6b", "#1f5fa8"
 DPI = 144
 MOST_TEMPLATES = 100  # more images on one sheet are too small to be read
+STRENGTHS = {"C": "C (inverse strength of the penalty)", "reg": "strength of the penalty"}
 MOST_NAMED = 160  # more class names along one axis lie over each other
 
 
@@ -56,6 +57,92 @@ def loss_curve(values: Sequence[float], *, title: str = "Objective against passe
     for axes in (left, right):
         axes.set_xlim(0, len(curve) + 1)
     figure.suptitle(title, fontsize=13, x=0.012, ha="left", weight="bold")
+    return _png(figure)
+
+
+def strengths(
+    Cs: Sequence[float],
+    log_losses: np.ndarray,
+    held_out: np.ndarray,
+    train: np.ndarray,
+    *,
+    chosen: float,
+    name: str = "C",
+    title: str = "Held-out rows against the strength of the penalty",
+) -> bytes:
+    r"""Draw log loss and accuracy against C on a logarithmic axis, bands from fold to fold, the chosen C marked; PNG bytes.
+
+    Cs (K,) ascending, above 0; log_losses, held_out and train, the accuracies of rows held out and trained on, (F, K) each, NaN where left
+    out; a band is mean +- standard deviation; name, C or reg. Raises SoftgradError when the sizes differ.
+
+    >>> strengths([0.1, 1.0], np.array([[0.5, 0.4]]), np.array([[0.8, 0.9]]), np.array([[0.8, 1.0]]), chosen=1.0)[:4]
+    b'\x89PNG'
+    """
+    x, parts = np.asarray(Cs, dtype=np.float64), [np.asarray(part, dtype=np.float64) for part in (log_losses, held_out, train)]
+    if any(part.ndim != 2 or part.shape != (parts[0].shape[0], len(x)) for part in parts):
+        came = ", ".join(str(part.shape) for part in parts)
+        raise SoftgradError(f"strengths(log_losses, held_out, train): shape (F, {len(x)}) is needed, got {came}: one column for each C")
+    figure = _figure(10.4, 4.4)
+    left, right = figure.subplots(1, 2)
+    _band(left, x, parts[0], BLUE, "o", "held out")
+    _band(right, x, 100 * parts[1], BLUE, "o", "held out")
+    _band(right, x, 100 * parts[2], SOFT, "s", "trained on")
+    for axes, what in ((left, "log loss of rows held out (nats)"), (right, "accuracy (%)")):
+        axes.set(xscale="log", xlabel=STRENGTHS[name], ylabel=what)
+        axes.axvline(chosen, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        _plain(axes)
+    at = int(np.flatnonzero(x == chosen)[0])
+    means = [part[:, at].mean() for part in parts]
+    left.set_title(f"chosen {name} = {chosen:g}: log loss {means[0]:.4f}", fontsize=10, color=SOFT, loc="left")
+    right.set_title(f"there {means[1]:.2%} held out, {means[2]:.2%} trained on", fontsize=10, color=SOFT, loc="left")
+    right.legend(frameon=False, fontsize=9, loc="best")
+    figure.suptitle(title, fontsize=13, x=0.012, ha="left", weight="bold")
+    bands = f"Bands: one standard deviation over {len(parts[0])} folds. " if len(parts[0]) > 1 else ""
+    figure.supxlabel(f"{bands}Dashed: the chosen {name}.", fontsize=9, color=SOFT, x=0.012, ha="left")
+    return _png(figure)
+
+
+def _band(axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, marker: str, label: str) -> None:
+    """Mean of the folds, and how far they spread; infinite ones leave a gap."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x, mean, color=colour, linewidth=1.8, marker=marker, markersize=4.5, label=label)
+
+
+def grid_map(rows: Sequence[Mapping[str, Any]], strength: str = "C", *, title: str = "Accuracy of held-out rows") -> bytes:
+    r"""Draw the accuracy of a grid as a map, learning rates down, strengths across, the first row of the table framed; PNG bytes.
+
+    rows, with learning_rate, C or reg (which, says strength), validation_accuracy and status; those that diverged are marked.
+
+    >>> rows = [{"learning_rate": rate, "C": C, "validation_accuracy": C * rate, "status": "done"} for rate in (1, 2) for C in (0.1, 0.2)]
+    >>> grid_map(rows)[:4]
+    b'\x89PNG'
+    """
+    from matplotlib.patches import Rectangle
+
+    rates, values = (sorted({row[name] for row in rows}) for name in ("learning_rate", strength))
+    shares = np.full((len(rates), len(values)), np.nan)
+    for row in rows:
+        if row["status"] != "diverged":
+            shares[rates.index(row["learning_rate"]), values.index(row[strength])] = row["validation_accuracy"]
+    figure = _figure(max(1.0 * len(values) + 2.6, 6.5), max(0.62 * len(rates) + 2.0, 3.4))
+    axes = figure.subplots()
+    image = axes.imshow(100 * shares, cmap="Blues", aspect="auto", interpolation="nearest")
+    low, high = (np.nanmin(shares), np.nanmax(shares)) if not np.isnan(shares).all() else (0.0, 1.0)
+    for i, j in np.ndindex(shares.shape):
+        words = "diverged" if np.isnan(shares[i, j]) else f"{shares[i, j]:.2%}"
+        axes.text(j, i, words, ha="center", va="center", fontsize=10, color="white" if shares[i, j] > (low + high) / 2 else INK)
+    at = values.index(rows[0][strength]) - 0.5, rates.index(rows[0]["learning_rate"]) - 0.5
+    axes.add_patch(Rectangle(at, 1, 1, fill=False, edgecolor="#c2410c", linewidth=2.5))
+    axes.set_xticks(range(len(values)), labels=[f"{value:g}" for value in values])
+    axes.set_yticks(range(len(rates)), labels=[f"{rate:g}" for rate in rates])
+    axes.set(xlabel=STRENGTHS[strength], ylabel="learning rate")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    _bar(figure, image, axes, "accuracy (%)")
+    axes.set_title(title, fontsize=13, weight="bold", loc="left")
+    figure.supxlabel("Framed: the best.", fontsize=9, color=SOFT, x=0.012, ha="left")
     return _png(figure)
 
 
@@ -189,6 +276,10 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x, y, color=BLUE, linewidth=1.8, marker="o" if len(x) <= 60 else None, markersize=3.5)
     axes.set_xlabel("passes over the data")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
