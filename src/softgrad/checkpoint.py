@@ -25,7 +25,7 @@ from softgrad.solvers.solver import Result, State, Status
 from softgrad.training import Fit
 
 Tensors = dict[str, NDArray[Any]]
-SHARE = 0.02  # of the time at most goes into saving
+SHARE = 0.01  # of the time at most goes into saving
 
 
 @dataclass
