@@ -34,13 +34,15 @@ FLOORS = {
 
 # Rooms that others on their floor, or of their package, may import: the abstract ones, which say what the others are.
 ABSTRACT = {
-    "row_source", "sources.file", "losses.loss", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors",
+    "row_source", "sources.file", "losses.loss", "losses.part", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors",
     "data.dataset", "data.reading", "linear_classifier",
 }  # fmt: skip
 
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
+    ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
     ("solvers.saved", "solvers.lbfgs"): "a run is taken apart by who knows its parts",
     ("path", "training"): "a path is many fits: their problem, metric and result are said there",

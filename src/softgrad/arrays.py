@@ -143,6 +143,19 @@ def targets(argument: str, y: Any, n: int, n_classes: int, ignore_index: int | N
     )
 
 
+def many_labels(argument: str, y: Any, n: int, n_classes: int) -> NDArray[np.float64] | None:
+    """Yes or no for each class, (N, C) values in [0, 1], as float64; None for anything that is not (N, C)."""
+    t = np.asarray(y)
+    if t.shape != (n, n_classes) or t.dtype.kind not in "fiub":
+        return None
+    q = np.ascontiguousarray(t, np.float64)
+    bad = ~((q >= 0) & (q <= 1)).all(axis=1)
+    if bad.any():
+        i = int(bad.argmax())
+        refuse(argument, "yes or no for each class must be between 0 and 1", f"{shown(t[i].tolist())} in row {i}", "repair that row")
+    return q
+
+
 def _labels(argument: str, t: NDArray[Any], n_classes: int, ignore_index: int | None) -> NDArray[np.int64]:
     wide = t.astype(np.int64, copy=False)  # uint64 above 2**63 turns negative here and is refused below
     if wide.size and ignore_index is None and wide.view(np.uint64).max() < n_classes:

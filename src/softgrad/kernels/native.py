@@ -44,7 +44,7 @@ def status() -> str:
 
 def options(loss: Loss) -> tuple[float, float, tuple[float, ...] | None] | None:
     """Temperature, smoothing and class weights of a loss that the compiled rows know; None for any other."""
-    known = type(loss.link) is Softmax and type(loss.curve) is Identity
+    known = type(loss.link) is Softmax and type(loss.curve) is Identity and not loss.terms
     if not (known and isinstance(loss.targets, Smoothed) and isinstance(loss.weights, Weights) and len(loss.scores) <= 1):
         return None
     T = 1.0

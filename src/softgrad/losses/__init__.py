@@ -5,14 +5,18 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from softgrad import arrays
-from softgrad.losses.curves import Identity
+from softgrad.losses.composed import compose
 from softgrad.losses.loss import Loss
 from softgrad.losses.scores import Temperature
+from softgrad.losses.sigmoid import Sigmoid
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
-from softgrad.losses.targets import Smoothed
-from softgrad.losses.weights import Weights
+from softgrad.losses.targets import Labels, ManyLabels, Smoothed
+from softgrad.losses.weights import ManyWeights, Weights
 
-__all__ = ["Loss", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_jacobian"]
+__all__ = [
+    "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid", "Smoothed", "Softmax", "Temperature", "Weights",
+    "compose", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_jacobian",
+]  # fmt: skip
 
 
 def cross_entropy(
@@ -40,4 +44,4 @@ def cross_entropy(
     T = arrays.number("cross_entropy(temperature)", temperature, 1e-300)  # below, 1/T is not finite
     omega = arrays.class_weight("cross_entropy(class_weight)", class_weight)
     ignored = None if ignore_index is None else arrays.whole("cross_entropy(ignore_index)", ignore_index, -(2**63))
-    return Loss(Softmax(), () if T == 1 else (Temperature(T),), Identity(), Smoothed(eps), Weights(omega, ignored))
+    return compose(*(() if T == 1 else (Temperature(T),)), Smoothed(eps), Weights(omega, ignored))

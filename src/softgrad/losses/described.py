@@ -6,15 +6,14 @@ from dataclasses import fields
 from typing import Any
 
 from softgrad.arrays import refuse
-from softgrad.losses.loss import AbstractCurve, AbstractLink, AbstractScores, AbstractTargets, AbstractWeights, Loss
-
-KINDS = {"link": AbstractLink, "scores": AbstractScores, "curve": AbstractCurve, "targets": AbstractTargets, "weights": AbstractWeights}
+from softgrad.losses.composed import ONE, SEVERAL, compose
+from softgrad.losses.loss import Loss
 
 
 def describe(loss: Loss) -> dict[str, Any]:
     """Names and numbers of a loss's parts, ready for JSON."""
-    described = {name: _part(getattr(loss, name)) for name in KINDS if name != "scores"}
-    return described | {"scores": [_part(part) for part in loss.scores]}
+    one = {name: _part(getattr(loss, name)) for name in ONE}
+    return one | {name: [_part(part) for part in getattr(loss, name)] for name in SEVERAL}
 
 
 def _part(part: Any) -> list[Any]:
@@ -23,13 +22,20 @@ def _part(part: Any) -> list[Any]:
 
 def build(described: dict[str, Any]) -> Loss:
     """The loss that `describe` told of. Parts are found by name among the library's own; nothing else is ever called."""
-    parts = {name: _made(kind, described[name]) for name, kind in KINDS.items() if name != "scores"}
-    return Loss(scores=tuple(_made(AbstractScores, one) for one in described["scores"]), **parts)
+    parts = [_made(kind, described[name]) for name, kind in ONE.items()]
+    parts += [_made(kind, part) for name, kind in SEVERAL.items() for part in described.get(name, ())]
+    return compose(*parts)
+
+
+def known(kind: type) -> list[type]:
+    """The library's own parts of a kind."""
+    found = [part for child in kind.__subclasses__() for part in (child, *known(child))]
+    return [part for part in found if part.__module__.startswith("softgrad.losses.")]
 
 
 def _made(kind: type, described: list[Any]) -> Any:
     name, numbers = described
-    known = {part.__name__: part for part in kind.__subclasses__() if part.__module__.startswith("softgrad.losses.")}
-    if name not in known:
-        refuse("load(path)", f"the loss must be made of parts known here ({', '.join(sorted(known))})", str(name), "use a newer softgrad")
-    return known[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()})
+    parts = {part.__name__: part for part in known(kind)}
+    if name not in parts:
+        refuse("load(path)", f"the loss must be made of parts known here ({', '.join(sorted(parts))})", str(name), "use a newer softgrad")
+    return parts[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()})

@@ -1,13 +1,13 @@
 """The main idea: a loss is put together from parts, and its gradient follows from theirs.
 
-    row i:   u = phi_k(... phi_1(z))          scores: temperature, offsets, margins      (AbstractScores, in order)
+    row i:   u = phi_k(... phi_1(z; y); y)    scores: temperature, offsets, margins      (AbstractScores, in order)
              a = omega o q,  A = sum a        targets q (labels, smoothed, distributions), class weights omega
-             l = A lse(u) - a.u               link: cross-entropy of softmax             (AbstractLink)
-             L = f(l)                         curve: focal, poly, ...                    (AbstractCurve)
-    data:    value = sum_i r_i L_i / sum_i r_i omega(i)          r: sample weights, 0 for ignored rows
+             l = A lse(u) - a.u               link: cross-entropy of softmax, or another (AbstractLink)
+             L = f(l) + sum_k t_k(u)          curve: focal, poly, ...; terms: z-loss, ... (AbstractCurve, AbstractTerm)
+    data:    value = sum_i r_i L_i / sum_i r_i omega(i)          r: sample weights, 0 for ignored rows; omega(i) = sum_j omega_j q_ij
 
-    gradient            dL/dz = phi'(z) o f'(l) (A p - a)
-    Hessian product     H v   = phi' o (f'(l) J(phi' o v) + f''(l) g (g.(phi' o v))) + phi'' o v o f'(l) g,    g = A p - a
+    gradient            dL/dz = phi'(z) o h,    h = f'(l) g + sum_k t_k',    g = dl/du: A p - a for softmax
+    Hessian product     H v   = phi' o (f'(l) J x + f''(l) g (g.x) + sum_k t_k'' x) + phi'' o v o h,    x = phi' o v,  J = d2l/du2
 
 A new member of the family is a new part; no room here changes. A class is abstract or final. Inside, everything is float64 and rows are
 independent; who divides is `weights` alone. A compiled schedule of the same formulas is handed in by the front door (`schedules`).
@@ -15,7 +15,6 @@ independent; who divides is `weights` alone. A compiled schedule of the same for
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -24,93 +23,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays, threads
+from softgrad.losses.part import AbstractCurve, AbstractLink, AbstractScores, AbstractTargets, AbstractTerm, AbstractWeights, Floats, Pair
 
-Floats: TypeAlias = NDArray[np.float64]
-Pair: TypeAlias = tuple[Floats, Floats]  # (hi, lo): the value hi + lo, unevaluated; or (value, derivative)
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 SMALL = 1 << 15  # scores of a part below which another thread is not worth waking
 ROWS = 1 << 17  # scores of a block of rows that the plain formula works on: 1 MB in float64
-
-
-class AbstractLink(ABC):
-    """Scores against targets."""
-
-    shift_invariant: bool  # a constant added to a row's scores changes nothing
-
-    @abstractmethod
-    def value_gradient(self, u: Pair, a: Floats, rest: Floats) -> Pair:
-        """l (n,) and dl/du (n, C) for scores u (n, C), targets a (n, C) and rest = A - a, which is exact where a row has one class."""
-
-    @abstractmethod
-    def hessian_product(self, u: Pair, a: Floats, v: Floats) -> Floats:
-        """d2l/du2 v (n, C)."""
-
-    @abstractmethod
-    def probabilities(self, u: Pair) -> Floats:
-        """p (n, C), rows summing to 1."""
-
-    @abstractmethod
-    def log_probabilities(self, u: Pair) -> Floats:
-        """log p (n, C)."""
-
-
-class AbstractScores(ABC):
-    """A map of the scores, acting on each by itself: u_j = phi(z_j), or phi_j(z_j)."""
-
-    keeps_shifts: bool  # a constant added to a row's scores becomes a constant
-
-    @abstractmethod
-    def forward(self, z: Pair) -> Pair:
-        """u = phi(z) as an unevaluated pair."""
-
-    @abstractmethod
-    def slope(self, z: Pair) -> Floats | float:
-        """phi'(z)."""
-
-    @abstractmethod
-    def bend(self, z: Pair) -> Floats | float:
-        """phi''(z)."""
-
-
-class AbstractCurve(ABC):
-    """A function of the row's cross-entropy: L = f(l)."""
-
-    linear: bool  # f(l) = l: class weights may then stand inside, on the targets
-
-    @abstractmethod
-    def derivatives(self, ell: Floats) -> tuple[Floats, Floats, Floats]:
-        """f, f' and f'' at l (n,)."""
-
-
-class AbstractTargets(ABC):
-    """What the labels ask for."""
-
-    @abstractmethod
-    def rows(self, y: NDArray[Any], n_classes: int, omega: Floats) -> Pair:
-        """a = omega o q (n, C) and rest = sum_k a_k - a_j (n, C), the latter a sum of the others, not a difference from 1."""
-
-
-class AbstractWeights(ABC):
-    """Who counts how much."""
-
-    ignore_index: int | None
-
-    @abstractmethod
-    def omega(self, n_classes: int) -> Floats:
-        """Class weights (C,)."""
-
-    @abstractmethod
-    def rows(self, y: NDArray[Any], sample_weight: Floats | None) -> Floats:
-        """r (n,): sample weight, 0 for ignored rows."""
-
-    @abstractmethod
-    def total(self, y: NDArray[Any], r: Floats, n_classes: int) -> float:
-        """What `mean` divides by: the weights of the rows that count."""
-
-    @abstractmethod
-    def share(self, total: float) -> float:
-        """1 / total, or 0 where nothing counts."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +45,7 @@ class Loss:
     curve: AbstractCurve
     targets: AbstractTargets
     weights: AbstractWeights
+    terms: tuple[AbstractTerm, ...] = ()
 
     def __call__(
         self, scores: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None, reduction: Reduction = "mean"
@@ -186,16 +105,26 @@ class Loss:
     @property
     def shift_invariant(self) -> bool:
         """Whether a constant added to a row's scores changes nothing; then coefficients can be centred over the classes."""
-        return self.link.shift_invariant and all(phi.keeps_shifts for phi in self.scores)
+        return self.link.shift_invariant and all(part.keeps_shifts for part in self.scores) and all(t.shift_invariant for t in self.terms)
+
+    @property
+    def convex(self) -> bool:
+        """Whether every row's loss is convex in its scores, whatever they are; then a linear head has one optimum."""
+        curve = self.curve.linear or self.curve.convex(one_hot=self.targets.hard)
+        parts = self.link.convex and curve and all(t.convex for t in self.terms)
+        return parts and all(part.affine for part in self.scores)
 
     def prepare(self, call: str, z: NDArray[Any], targets: ArrayLike, sample_weight: ArrayLike | None, name: str = "targets") -> Rows:
         """Users' targets and weights, checked, beside scores (or anything else with one row each and C columns)."""
-        y = arrays.targets(f"{call}({name})", targets, z.shape[0], z.shape[1], self.weights.ignore_index)
+        n, C = z.shape
+        for phi in self.scores:
+            phi.fits(C)
+        y = self.targets.enter(f"{call}({name})", targets, n, self.link.classes(C), self.weights.ignore_index)
         r = self.weights.rows(y, arrays.row_weight(f"{call}(sample_weight)", sample_weight, z.shape[0]))
         return Rows(z, y, r)
 
     def total(self, rows: Rows) -> float:
-        return self.weights.total(rows.y, rows.r, rows.z.shape[1])
+        return self.weights.total(rows.y, rows.r, self.link.classes(rows.z.shape[1]))
 
     def _enter(
         self, call: str, scores: ArrayLike, targets: ArrayLike, sample_weight: ArrayLike | None, reduction: str
@@ -259,18 +188,20 @@ def plain(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses
     if len(counted) == 0:
         return -1
     part = rows if len(counted) == len(losses) else rows.part(counted)
-    z = part.z.astype(np.float64)
-    largest = z.max(axis=1)
-    if not np.isfinite(largest).all():  # NaN wins in max; all -inf, +inf
-        return int(counted[(~np.isfinite(largest)).argmax()])
-    u, slope, _ = _transformed(loss, z)
-    a, rest, w = _targets(loss, part)
-    ell, g = loss.link.value_gradient(u, a, rest)
-    f, f1, _ = loss.curve.derivatives(ell)
-    losses[counted] = w * f
-    if out is not None:
-        with np.errstate(under="ignore", over="ignore"):
-            out[counted] = (scale * w * f1)[:, None] * (slope * g)
+    broken = loss.link.broken(part.z)
+    if broken.any():
+        return int(counted[broken.argmax()])
+    at = Evaluated(loss, part)
+    f, f1, _ = loss.curve.derivatives(at.ell)
+    losses[counted] = at.w * f
+    with np.errstate(under="ignore", over="ignore"):
+        if out is not None:
+            out[counted] = (scale * at.w * f1)[:, None] * (at.slope * at.g)
+        for term in loss.terms:
+            t, t1 = term.value_gradient(at.u)
+            losses[counted] += at.whole * t
+            if out is not None:
+                out[counted] += (scale * at.whole)[:, None] * (at.slope * t1)
     return -1
 
 
@@ -281,50 +212,69 @@ def second_order(loss: Loss, rows: Rows, v: Floats, scale: float) -> Floats:
     counted = np.flatnonzero(rows.r)
     for k in (counted[i : i + step] for i in range(0, len(counted), step)):
         part = rows.part(k)
-        z = part.z.astype(np.float64)
-        largest = z.max(axis=1)
-        if not np.isfinite(largest).all():
-            arrays.bad_scores("scores", int(k[(~np.isfinite(largest)).argmax()]))
-        u, slope, bend = _transformed(loss, z)
-        a, rest, w = _targets(loss, part)
-        ell, g = loss.link.value_gradient(u, a, rest)
-        _, f1, f2 = loss.curve.derivatives(ell)
-        x = slope * v[k]
-        Hx = f1[:, None] * loss.link.hessian_product(u, a, x) + (f2 * (g * x).sum(axis=1))[:, None] * g
-        product[k] = (scale * w)[:, None] * (slope * Hx + bend * v[k] * f1[:, None] * g)
+        broken = loss.link.broken(part.z)
+        if broken.any():
+            arrays.bad_scores("scores", int(k[broken.argmax()]))
+        product[k] = scale * _product(loss, Evaluated(loss, part), v[k])
     return product
 
 
+def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
+    _, f1, f2 = loss.curve.derivatives(at.ell)
+    x = at.slope * v
+    h = (at.w * f1)[:, None] * at.g
+    Hx = (at.w * f1)[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x) + (at.w * f2 * (at.g * x).sum(axis=1))[:, None] * at.g
+    for term in loss.terms:
+        h = h + at.whole[:, None] * term.value_gradient(at.u)[1]
+        Hx += at.whole[:, None] * term.hessian_product(at.u, x)
+    return at.slope * Hx + at.bend * v * h
+
+
+class Evaluated:
+    """Rows that count on their way through a loss: u, phi', phi''; a, rest; l and g; the weights w of f and `whole` of the terms."""
+
+    def __init__(self, loss: Loss, rows: Rows):
+        z, y = rows.z.astype(np.float64), rows.y
+        self.u: Pair = (z, np.zeros_like(z))
+        self.slope: Floats | float = 1.0
+        self.bend: Floats | float = 0.0
+        for phi in loss.scores:  # (f o g)'' = f''(g) g'^2 + f'(g) g''
+            s, b = phi.slope(self.u, y), phi.bend(self.u, y)
+            self.slope, self.bend = s * self.slope, b * self.slope * self.slope + s * self.bend
+            self.u = phi.forward(self.u, y)
+        self._weigh(loss, rows)
+        self.ell, self.g = loss.link.value_gradient(self.u, self.a, self.rest)
+
+    def _weigh(self, loss: Loss, rows: Rows) -> None:
+        """Class weights stand inside on the targets where l and f are linear in them (as in torch), else before f."""
+        n_classes = loss.link.classes(rows.z.shape[1])
+        omega = loss.weights.omega(n_classes)
+        inside = loss.curve.linear and loss.link.weighs_targets
+        self.a, self.rest = loss.targets.rows(rows.y, n_classes, omega if inside else np.ones(n_classes))
+        self.w = self.whole = rows.r
+        if not inside or loss.terms:
+            self.whole = rows.r * loss.weights.shares(rows.y, n_classes)
+            self.w = rows.r if inside else self.whole
+
+
 def probabilities(loss: Loss, z: Floats) -> Floats:
-    """What the loss takes scores z (n, C) to mean, temperature and all."""
-    return loss.link.probabilities(_transformed(loss, z)[0])
+    """What the loss takes scores z (n, C) to mean, temperature and all; without parts that are for training only."""
+    return loss.link.probabilities(_predicted(loss, z))
 
 
 def log_probabilities(loss: Loss, z: Floats) -> Floats:
     """Logarithm of `probabilities`, accurate also near 0."""
-    return loss.link.log_probabilities(_transformed(loss, z)[0])
+    return loss.link.log_probabilities(_predicted(loss, z))
 
 
-def _transformed(loss: Loss, z: Floats) -> tuple[Pair, Floats | float, Floats | float]:
-    """u = phi(z), phi'(z) and phi''(z) of all score parts in a row: (f o g)'' = f''(g) g'^2 + f'(g) g''."""
+def _predicted(loss: Loss, z: Floats) -> Pair:
     u: Pair = (z, np.zeros_like(z))
-    slope: Floats | float = 1.0
-    bend: Floats | float = 0.0
     for phi in loss.scores:
-        s, b = phi.slope(u), phi.bend(u)
-        slope, bend = s * slope, b * slope * slope + s * bend
-        u = phi.forward(u)
-    return u, slope, bend
+        u = u if phi.training_only else phi.forward(u, NO_LABELS)
+    return u
 
 
-def _targets(loss: Loss, rows: Rows) -> tuple[Floats, Floats, Floats]:
-    """a, rest and the row weights. Class weights stand inside on the targets where f is linear (as in torch), else before f."""
-    n_classes = rows.z.shape[1]
-    omega = loss.weights.omega(n_classes)
-    if loss.curve.linear:
-        return *loss.targets.rows(rows.y, n_classes, omega), rows.r
-    a, rest = loss.targets.rows(rows.y, n_classes, np.ones(n_classes))
-    return a, rest, rows.r * (omega[rows.y] if rows.y.ndim == 1 else rows.y @ omega)
+NO_LABELS = np.empty(0, np.int64)  # parts that are not for training only do not ask for labels
 
 
 schedules: list[Callable[[Loss, np.dtype[Any]], Schedule | None]] = []

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from softgrad.losses.loss import AbstractScores, Pair
+from numpy.typing import NDArray
+
+from softgrad import arrays
+from softgrad.losses.part import AbstractScores, Pair
 from softgrad.losses.softmax import divided
 
 
@@ -14,13 +18,17 @@ class Temperature(AbstractScores):
 
     T: float
 
-    keeps_shifts = True
+    def __post_init__(self) -> None:
+        arrays.number("Temperature(T)", self.T, 1e-300)  # below, 1/T is not finite
 
-    def forward(self, z: Pair) -> Pair:
+    keeps_shifts = True
+    affine = True
+
+    def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         return divided(z, self.T)
 
-    def slope(self, z: Pair) -> float:
+    def slope(self, z: Pair, y: NDArray[Any]) -> float:
         return 1 / self.T
 
-    def bend(self, z: Pair) -> float:
+    def bend(self, z: Pair, y: NDArray[Any]) -> float:
         return 0.0

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays
-from softgrad.losses.loss import AbstractLink, Floats, Pair
+from softgrad.losses.part import AbstractLink, Floats, Pair
 
 
 def two_difference(a: Floats, b: Floats) -> Pair:
@@ -70,6 +70,9 @@ class Softmax(AbstractLink):
     """l = A lse(u) - a.u for targets a with A = sum a; dl/du = A p - a; Hessian A (diag(p) - p p')."""
 
     shift_invariant = True
+    convex = True
+    likelihood = True
+    weighs_targets = True
 
     def value_gradient(self, u: Pair, a: Floats, rest: Floats) -> Pair:
         x = exponentials(*u)
@@ -80,7 +83,7 @@ class Softmax(AbstractLink):
         # A p - a with A = a_j + rest_j: no difference of nearly equal numbers where the row is confident
         return value, x.probabilities() * rest - a * x.complements()
 
-    def hessian_product(self, u: Pair, a: Floats, v: Floats) -> Floats:
+    def hessian_product(self, u: Pair, a: Floats, rest: Floats, v: Floats) -> Floats:
         x = exponentials(*u)
         p = x.probabilities()
         A = a.sum(axis=-1, keepdims=True)

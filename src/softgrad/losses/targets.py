@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from softgrad.losses.loss import AbstractTargets, Floats, Pair
+from softgrad import arrays
+from softgrad.losses.part import AbstractTargets, Floats, Pair
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,13 @@ class Smoothed(AbstractTargets):
     """
 
     eps: float = 0.0
+
+    def __post_init__(self) -> None:
+        arrays.number("Smoothed(eps)", self.eps, 0, 1)
+
+    @property
+    def hard(self) -> bool:  # type: ignore[override] - of each object, not of the class
+        return self.eps == 0
 
     def rows(self, y: NDArray[Any], n_classes: int, omega: Floats) -> Pair:
         prior = omega * (self.eps / n_classes)
@@ -37,3 +45,42 @@ class Smoothed(AbstractTargets):
         np.put_along_axis(without, top, 0.0, axis=1)
         np.put_along_axis(rest, top, without.sum(axis=1, keepdims=True), axis=1)
         return q + prior, rest + others
+
+
+@dataclass(frozen=True)
+class Labels(AbstractTargets):
+    """q = onehot(y): class numbers only, for losses that compare one class with the others."""
+
+    hard = True
+    gives = "labels"
+
+    def enter(self, argument: str, y: ArrayLike, n: int, n_classes: int, ignore_index: int | None) -> NDArray[Any]:
+        t = arrays.targets(argument, y, n, n_classes, ignore_index)
+        if t.ndim != 1:
+            arrays.refuse(argument, "must be class numbers (N,)", f"shape {t.shape}", "take their argmax")
+        return t
+
+    def rows(self, y: NDArray[Any], n_classes: int, omega: Floats) -> Pair:
+        here = np.arange(len(y))
+        a, rest = np.zeros((len(y), n_classes)), np.tile(omega[y][:, None], (1, n_classes))
+        a[here, y], rest[here, y] = omega[y], 0.0
+        return a, rest
+
+
+@dataclass(frozen=True)
+class ManyLabels(AbstractTargets):
+    """a = omega o y, rest = omega o (1 - y): yes or no for each class, any number of them true in a row.
+
+    Takes rows (N, C) with values in [0, 1], and class numbers (N,) as rows with one yes.
+    """
+
+    hard = False
+    gives = "many"
+
+    def enter(self, argument: str, y: ArrayLike, n: int, n_classes: int, ignore_index: int | None) -> NDArray[Any]:
+        t = arrays.many_labels(argument, y, n, n_classes)
+        return arrays.targets(argument, y, n, n_classes, ignore_index) if t is None else t
+
+    def rows(self, y: NDArray[Any], n_classes: int, omega: Floats) -> Pair:
+        yes = np.eye(n_classes)[y] if y.ndim == 1 else y.astype(np.float64)
+        return omega * yes, omega * (1 - yes)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad import arrays
-from softgrad.losses.loss import AbstractWeights, Floats
+from softgrad.losses.part import AbstractWeights, Floats
 
 ONE = np.ones(1)
 ONE.flags.writeable = False
@@ -47,13 +47,27 @@ class Weights(AbstractWeights):
         r = ones(len(y)) if sample_weight is None else sample_weight
         return np.where(y < 0, 0.0, r) if y.ndim == 1 and self.ignore_index is not None else r
 
+    def shares(self, y: NDArray[Any], n_classes: int) -> Floats:
+        omega = self.omega(n_classes)
+        return omega[y] if y.ndim == 1 else y @ omega
+
     def total(self, y: NDArray[Any], r: Floats, n_classes: int) -> float:
         if y.ndim == 2:
-            return float((r * (y @ self.omega(n_classes))).sum())
+            return float((r * self.shares(y, n_classes)).sum())
         if self.class_weight is None:
             return float(len(r)) if are_ones(r) else float(r.sum())
         counted = y >= 0
-        return float((r[counted] * self.omega(n_classes)[y[counted]]).sum())
+        return float((r[counted] * self.shares(y[counted], n_classes)).sum())
 
     def share(self, total: float) -> float:
         return 1 / total if total > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class ManyWeights(Weights):
+    """Class j's own yes or no counts omega_j; row i counts r_i, however many of its classes are true."""
+
+    many = True
+
+    def shares(self, y: NDArray[Any], n_classes: int) -> Floats:
+        return ones(len(y))
