@@ -16,7 +16,7 @@ def softplus(u: Floats) -> Floats:
 
 
 def sigmoid(u: Floats) -> Floats:
-    """1 / (1 + exp(-u)), accurate in relative terms at both ends; 1 - sigmoid(u) is sigmoid(-u)."""
+    """Probability 1 / (1 + exp(-u)), accurate in relative terms at both ends; its complement is that of -u."""
     e = np.exp(-np.abs(u))
     return np.where(u >= 0, 1.0, e) / (1 + e)
 
