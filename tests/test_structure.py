@@ -41,6 +41,9 @@ ABSTRACT = {
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
+    ("losses.longtail", "losses.*"): "losses by name are put together from parts",
+    ("losses.angular", "losses.*"): "losses by name are put together from parts",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",

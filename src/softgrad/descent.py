@@ -210,7 +210,7 @@ class Descent:
         heat = self.solver.temperature_schedule
         T, zeros = point.temperature * min(heat.at(0.0), heat.at(1.0)), np.zeros((1, self.problem.n_classes))
         for phi in self.problem.loss.scores:  # the loss's own temperature
-            T /= float(np.max(phi.slope((zeros, zeros))))
+            T /= float(np.max(phi.slope((zeros, zeros), np.zeros(1, np.int64))))
         return self.solver.direction.safe_rate(self.curvature.reach(self.size, T, point.l2))
 
     def _inwards(self, T: float) -> NDArray[np.float64]:
