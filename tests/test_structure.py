@@ -42,6 +42,10 @@ ABSTRACT = {
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
+    ("losses.groups", "losses.softmax"): "exact differences of scores are softmax's craft",
+    ("losses.hierarchical", "losses.softmax"): "one softmax over the leaves gives HXE's probabilities",
+    ("losses.hierarchical", "losses.groups"): "the hierarchical links are sums over groups",
+    ("losses.hierarchical", "losses.tree"): "of a tree",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
     ("solvers.saved", "solvers.lbfgs"): "a run is taken apart by who knows its parts",

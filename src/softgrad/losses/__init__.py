@@ -6,15 +6,18 @@ from numpy.typing import ArrayLike
 
 from softgrad import arrays
 from softgrad.losses.composed import compose
+from softgrad.losses.hierarchical import HXE, HierarchicalSoftmax
 from softgrad.losses.loss import Loss
 from softgrad.losses.scores import Temperature
 from softgrad.losses.sigmoid import Sigmoid
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
 from softgrad.losses.targets import Labels, ManyLabels, Smoothed
+from softgrad.losses.tree import Tree
 from softgrad.losses.weights import ManyWeights, Weights
 
 __all__ = [
-    "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid", "Smoothed", "Softmax", "Temperature", "Weights",
+    "HXE", "HierarchicalSoftmax", "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid", "Smoothed", "Softmax", "Temperature", "Tree",
+    "Weights",
     "compose", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_jacobian",
 ]  # fmt: skip
 
