@@ -15,6 +15,8 @@ from softgrad.losses.loss import Loss
 C = 5
 COUNTS = (500, 40, 7, 90, 230)
 OMEGA = (0.5, 2.0, 0.0, 1.3, 0.9)
+TREE = losses.Tree((-1, -1, 0, 0, 1, -1, 3, 3, 4, 4))  # leaves 2; 5; 6, 7; 8, 9: under nodes of two, three and one level
+LEAVES = (0.5, 2.0, 0.0, 1.3, 0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -67,5 +69,14 @@ MEMBERS = {
     "sphereface": Member(lambda: losses.compose(losses.SphereMargin(4, 2.0), losses.Scale(4.0))),
     "binary": Member(lambda: losses.compose(losses.Sigmoid())),
     "binary, weighted": Member(lambda: losses.compose(losses.Sigmoid(), losses.ManyWeights(OMEGA)), symmetric=False),
-}
+    "hierarchical": Member(lambda: losses.compose(losses.HierarchicalSoftmax(TREE)), symmetric=False, n_scores=10),
+    "hierarchical, hot, smoothed and weighted": Member(
+        lambda: losses.compose(losses.HierarchicalSoftmax(TREE), losses.Temperature(1.7), losses.Smoothed(0.1), losses.Weights(LEAVES)),
+        symmetric=False, n_scores=10,
+    ),
+    "HXE": Member(lambda: losses.compose(losses.HXE(TREE, 0.4)), symmetric=False, n_scores=6),
+    "HXE, smoothed and weighted": Member(
+        lambda: losses.compose(losses.HXE(TREE, 0.4), losses.Smoothed(0.1), losses.Weights(LEAVES)), symmetric=False, n_scores=6,
+    ),
+}  # fmt: skip
 CASES = [(name, kind) for name, member in MEMBERS.items() for kind in member.kinds]

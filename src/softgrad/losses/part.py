@@ -31,6 +31,14 @@ class AbstractLink(ABC):
         """How many classes rows of n_scores scores tell apart; refuses numbers of scores that it cannot take."""
         return n_scores
 
+    def spread(self, shares: Floats) -> Floats:
+        """Mean curvature d2l/du_j2 (n_scores,), roughly, where the classes have these shares (C,): a metric's scale, never a result."""
+        return shares * (1 - shares)
+
+    def centred(self, W: Floats) -> Floats:
+        """Of all rows W (n_scores, ...) of a linear head that differ by shifts which change nothing, the smallest."""
+        return W - W.mean(axis=0)
+
     def broken(self, z: Floats) -> NDArray[np.bool_]:
         """Rows that have no loss whatever the target (n,): NaN, +inf, or no class possible."""
         return ~np.isfinite(z.max(axis=1))  # NaN wins in max
