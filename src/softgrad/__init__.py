@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from softgrad import data, stochastic
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.explanation import explain
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "data",
+    "explain",
     "kernels",
     "linear_value_and_grad",
     "load",
@@ -38,8 +40,8 @@ __all__ = [
     "stochastic",
 ]
 
-# these load SciPy and scikit-learn
-_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier"}
+# found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
+_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier", "explain": "explanation"}
 
 
 def __getattr__(name: str) -> Any:
