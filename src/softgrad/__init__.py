@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
     from softgrad.explanation import explain
+    from softgrad.gradient_check import check_gradient
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "SoftgradError",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
+    "check_gradient",
     "data",
     "explain",
     "kernels",
@@ -41,7 +43,13 @@ __all__ = [
 ]
 
 # found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
-_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier", "explain": "explanation"}
+_LATER = {
+    "SoftmaxClassifier": "classifier",
+    "SoftmaxClassifierCV": "classifier_cv",
+    "check_gradient": "gradient_check",
+    "explain": "explanation",
+    "load": "classifier",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -114,11 +114,11 @@ class Explanation:
 
     def numbers(self) -> dict[str, Any]:
         """Every step as plain data, ready for JSON."""
-        named = {"loss": repr(self.loss), "value": self.value, "gradient": self.gradient.tolist()}
-        return named | {"numeric": self.numeric.tolist(), "largest_difference": self.largest_difference, "steps": [*map(_plain, self.steps)]}
+        named = {"loss": repr(self.loss), "value": self.value, "gradient": self.gradient.tolist(), "numeric": self.numeric.tolist()}
+        return named | {"largest_difference": self.largest_difference, "steps": [*map(_plain, self.steps)]}
 
     def __str__(self) -> str:
-        head, shown = f"Loss of one row of {len(self.scores)} scores: L = {_number(self.value)}", _shown(self)
+        shown, head = _shown(self), f"Loss of one row of {len(self.scores)} scores: L = {_number(self.value)}"
         return "\n\n".join([head, *(f"{k}. {_told(step, shown)}" for k, step in enumerate(self.steps, 1))])
 
 
