@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from softgrad import data, stochastic
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.explanation import explain
+    from softgrad.gradient_check import check_gradient
 
 __version__ = "0.1.0"
 
@@ -25,7 +27,9 @@ __all__ = [
     "SoftgradError",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
+    "check_gradient",
     "data",
+    "explain",
     "kernels",
     "linear_value_and_grad",
     "load",
@@ -38,8 +42,14 @@ __all__ = [
     "stochastic",
 ]
 
-# these load SciPy and scikit-learn
-_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier"}
+# found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
+_LATER = {
+    "SoftmaxClassifier": "classifier",
+    "SoftmaxClassifierCV": "classifier_cv",
+    "check_gradient": "gradient_check",
+    "explain": "explanation",
+    "load": "classifier",
+}
 
 
 def __getattr__(name: str) -> Any:
