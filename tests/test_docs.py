@@ -5,11 +5,18 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import test_peers
 
+from softgrad import losses
 from softgrad.cli import main
+from softgrad.losses.composed import ONE, SEVERAL
+from softgrad.losses.described import known
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -54,7 +61,8 @@ def test_commands_print_what_the_page_shows(path, tmp_path, monkeypatch, capsys)
 
 # ---- pages that name tests ------------------------------------------------------------------------------------------
 
-TESTS = {name for path in Path(__file__).parent.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+ROOMS = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+TESTS = {name for text in ROOMS for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
 
 
 def test_every_correction_names_its_tests():
@@ -63,3 +71,63 @@ def test_every_correction_names_its_tests():
     assert len(named) >= 12
     assert [title for title, names in named if not names] == []
     assert {name for _, names in named for name in names} <= TESTS
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table(page, heading):
+    """Rows of the table on a page whose header begins with `heading`, as lists of cells."""
+    lines = (DOCS / page).read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading} |"))
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def made(code):
+    """The loss that a cell's code makes."""
+    return eval(code.strip("`"), {"losses": losses, "w": test_peers.OMEGA})
+
+
+LOSSES = table("losses.md", "loss")
+
+
+@pytest.mark.parametrize("row", LOSSES, ids=lambda row: row[0].strip("`"))
+def test_the_table_of_losses_says_what_is_convex(row):
+    assert row[2] == ("yes" if made(row[0]).convex else "no")
+
+
+@pytest.mark.parametrize("kind", ["link", "curve", "terms"])
+def test_the_table_of_losses_has_every_part(kind):
+    parts = [getattr(made(row[0]), kind) for row in LOSSES]
+    shown = {type(one) for part in parts for one in (part if kind in SEVERAL else (part,))}
+    assert set(known((ONE | SEVERAL)[kind])) <= shown
+
+
+def test_the_table_of_peers_has_every_case():
+    """And makes the very loss that is tested."""
+    rows = dict(table("peers.md", "peer"))
+    assert set(rows) == set(test_peers.AGREE)
+    assert [name for name, case in test_peers.AGREE.items() if made(rows[name]) != case.ours()] == []
+
+
+def test_the_pages_on_peers_name_every_test():
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "peers.md").read_text()))
+    assert named == {name for name in dir(test_peers) if name.startswith("test_")} - {"test_peers_agree"}
+
+
+# ---- the site -------------------------------------------------------------------------------------------------------
+
+
+def test_the_site_builds_without_warnings(tmp_path):
+    for name in ("sphinx", "myst_parser", "furo", "sphinx_gallery"):
+        pytest.importorskip(name)
+    source = shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("_build", "pictures", "__pycache__"))
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", source, tmp_path / "site"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "site" / "pictures" / "weights_of_digits.html").exists()

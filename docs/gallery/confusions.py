@@ -2,7 +2,8 @@
 Which digit is taken for which
 ==============================
 
-A row of the matrix is a true digit, a column what it was taken for. The shade follows the square root of the share, so that rare mistakes show.
+A row of the matrix is a true digit, a column what it was taken for.
+The shade follows the square root of the share, so that rare mistakes show.
 """
 
 import softgrad
