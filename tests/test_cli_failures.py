@@ -9,10 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from command import done, names_in, refused, write_cifar, write_table
+from command import done, misspelt, names_in, refused, write_cifar, write_table
 
 from softgrad import model_file
-from softgrad.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,7 @@ def table(tmp_path_factory):
     ],
 )
 def test_calls_that_cannot_be_meant(words, capfd):
-    with pytest.raises(SystemExit) as end:
-        main(["fit", "digits", *words])
-    assert end.value.code == 2
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert words[0] in err
+    misspelt("fit", words, capfd)
 
 
 def test_exit_code_2_as_a_process():
