@@ -64,7 +64,7 @@ class Focal(AbstractCurve):
     def derivatives(self, ell: Floats) -> tuple[Floats, Floats, Floats]:
         gamma, m = self.gamma, np.minimum(ell, LARGE)
         P, Q = np.exp(-m), -np.expm1(-m)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             b = np.where(m > 0, m / np.expm1(m), 1.0)
             # infinite at l = 0 where gamma < 1; what it multiplies, g g', vanishes faster
             steep = np.where(Q >= TINY, Q ** (gamma - 1), float(gamma == 1))
@@ -166,8 +166,9 @@ class Truncated(AbstractCurve):
 
     def derivatives(self, ell: Floats) -> tuple[Floats, Floats, Floats]:
         end = -math.log(self.k)
-        Pq = np.where(ell < end, np.exp(-self.q * ell), 0.0)
-        return power(np.minimum(ell, end), self.q), Pq, -self.q * Pq
+        m = np.minimum(ell, end)
+        Pq = np.where(ell < end, np.exp(-self.q * m), 0.0)
+        return power(m, self.q), Pq, -self.q * Pq
 
     def convex(self, *, one_hot: bool) -> bool:
         return False
