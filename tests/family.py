@@ -65,6 +65,7 @@ MEMBERS = {
     "arcface": Member(lambda: losses.compose(losses.AngularMargin(m2=0.5), losses.Scale(4.0))),
     "combined margin": Member(lambda: losses.compose(losses.AngularMargin(0.9, 0.4, 0.15), losses.Scale(4.0), losses.Smoothed(0.1))),
     "sphereface": Member(lambda: losses.compose(losses.SphereMargin(4, 2.0), losses.Scale(4.0))),
+    "arcface of vectors": Member(lambda: losses.arcface(4.0, 0.4)),
     "binary": Member(lambda: losses.compose(losses.Sigmoid())),
     "binary, weighted": Member(lambda: losses.compose(losses.Sigmoid(), losses.ManyWeights(OMEGA)), symmetric=False),
 }
