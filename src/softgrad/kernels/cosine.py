@@ -49,8 +49,8 @@ class CosineHead(AbstractKernel):
         step = max(16, CELLS // max(W.shape))
         for tile in (block.part(slice(i, i + step)) for i in range(0, block.X.shape[0], step)):
             rows = counted(tile)
+            at = Directions(rows, loss, vectors)
             with np.errstate(invalid="ignore", over="ignore"):  # of inf and NaN; the row formula finds the row
-                at = Directions(rows, loss, vectors)
                 z = at.scores(W) + intercept
             losses = np.empty(len(rows.r))
             if schedule_for(rest, z.dtype)(rest, Rows(z, rows.y, rows.r), z, scale, losses) >= 0:
@@ -126,7 +126,8 @@ class Directions:
 def units(vectors: Floats) -> tuple[Floats, Floats]:
     """Vectors (n, D) at length 1 and their lengths (n, 1), without overflow; those of zeros stay."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)
-    scaled = vectors * inverse(largest)
+    with np.errstate(invalid="ignore"):  # inf and NaN become NaN, which the row formula finds
+        scaled = vectors * inverse(largest)
     length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
     return scaled * inverse(length), largest * length
 
