@@ -91,7 +91,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         if not np.isfinite(found.result.value):
             arrays.finite_features("fit(X)", X, r)
         self.classes_, self.result_ = classes, found.result
-        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept)
+        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept, self._loss())
         self.loss_curve_ = [state.value for state in found.result.trace]
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
         self._steps = Steps()
@@ -117,7 +117,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         coef, intercept, steps = step(*as_softmax(problem, start), self._steps)
         if not np.isfinite(coef).all():
             arrays.finite_features("partial_fit(X)", X, r)
-        self.coef_, self.intercept_ = as_one_row(coef, intercept)
+        self.coef_, self.intercept_ = as_one_row(coef, intercept, self._loss())
         self._steps, self.n_iter_ = steps, np.array([steps.count], np.int32)
         return self
 

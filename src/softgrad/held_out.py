@@ -79,7 +79,7 @@ class Asked:
         """What the scorer says of those rows."""
         model = FoldModel(self.problem.loss)
         model.classes_, model.n_features_in_ = self.classes, self.problem.X.shape[1]
-        model.coef_, model.intercept_ = as_one_row(fit.coef, fit.intercept)
+        model.coef_, model.intercept_ = as_one_row(fit.coef, fit.intercept, self.problem.loss)
         params = {name: self.part(value, rows) for name, value in self.params.items()}
         return float(self.scorer(model, self.problem.X[rows], self.y[rows], **params))
 

@@ -49,9 +49,9 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Scores W x + b: (N, C), or (N,) for two classes, where they are the second class's."""
+        """Scores W x + b: (N, C), or (N,) for two classes, where they are the second class's over the first's."""
         z = self._scores("decision_function", X)
-        return z.ravel() if len(self.classes_) == 2 else z
+        return (z[:, -1] - z[:, 0] if z.shape[1] == 2 else z.ravel()) if len(self.classes_) == 2 else z
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class with the largest score, (N,)."""
@@ -59,7 +59,10 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[(z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probabilities (N, C) in the order of classes_, of the loss's link and temperature; float64, so that nearly 1 is not 1."""
+        """Probabilities (N, C) in the order of classes_, of the loss's link and temperature; float64, so that nearly 1 is not 1.
+
+        They sum to 1 unless the link asks yes or no of each class by itself. Raises SoftgradError for links that know no probabilities.
+        """
         return self._linked(probabilities, self._scores("predict_proba", X))
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
@@ -144,14 +147,20 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return r
 
     def _problem(self, X: Any, numbers: NDArray[Any], r: NDArray[np.float64], n_classes: int, l2: float) -> Problem:
+        loss = self._loss()
+        for phi in loss.scores:
+            phi.fits(n_classes)
+        if loss.link.classes(n_classes) != n_classes:
+            came, do = f"{type(loss.link).__name__}, which has scores for more than the classes", "use softgrad.HierarchicalClassifier"
+            arrays.refuse(f"{self._name}(loss)", "must score classes alone", came, do)
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
-        return Problem(X, numbers.astype(np.int64), r, n_classes, self._loss(), l2, bool(self.fit_intercept), seed)
+        return Problem(X, numbers.astype(np.int64), r, n_classes, loss, l2, bool(self.fit_intercept), seed)
 
     def _loss(self) -> Loss:
         if self.loss is not None and not isinstance(self.loss, Loss):
             rule = "must be a loss of softgrad.losses, or None"
             arrays.refuse(f"{self._name}(loss)", rule, arrays.shown(self.loss), "pass cross_entropy()")
-        return cross_entropy() if self.loss is None else self.loss
+        return cross_entropy() if self.loss is None else trainable(f"{self._name}(loss)", self.loss)
 
     def _scores(self, call: str, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
@@ -171,16 +180,27 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return link(self._loss(), full.astype(np.float64))
 
 
+def trainable(argument: str, loss: Loss) -> Loss:
+    """The loss, if a linear head with a full-batch solver can be trained by it."""
+    return loss
+
+
+def one_row(loss: Loss, n_classes: int) -> bool:
+    """Whether two classes need but one row of coefficients: where only the difference of their scores counts."""
+    return n_classes == 2 and loss.shift_invariant
+
+
 def as_softmax(problem: Problem, start: Start | None) -> tuple[Problem, Start | None]:
     """Two classes: one row w with penalty l2/2 |w|^2 is the softmax of rows -w/2, w/2 with penalty 2 l2/2 (|w/2|^2 + |w/2|^2)."""
-    if start is not None and start[0].shape != (1 if problem.n_classes == 2 else problem.n_classes, problem.X.shape[1]):
+    single = one_row(problem.loss, problem.n_classes)
+    if start is not None and start[0].shape != (1 if single else problem.n_classes, problem.X.shape[1]):
         start = None  # other classes or features than before: begin anew
-    if problem.n_classes != 2:
+    if not single:
         return problem, start
     halves = None if start is None else (np.vstack([-start[0] / 2, start[0] / 2]), np.concatenate([-start[1] / 2, start[1] / 2]))
     return replace(problem, l2=2 * problem.l2), halves
 
 
-def as_one_row(coef: NDArray[Any], intercept: NDArray[Any]) -> Start:
+def as_one_row(coef: NDArray[Any], intercept: NDArray[Any], loss: Loss) -> Start:
     """coef_ and intercept_ as scikit-learn lays them out."""
-    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else (coef, intercept)
+    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if one_row(loss, len(coef)) else (coef, intercept)

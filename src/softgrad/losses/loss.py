@@ -230,6 +230,32 @@ def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
     return at.slope * Hx + at.bend * v * h
 
 
+def row_hessians(loss: Loss, rows: Rows) -> Callable[[int], Floats]:
+    """j -> column j of every row's weighted Hessian (n, C), made positive semi-definite where the loss is not convex.
+
+    There, what can be negative is left out (Gauss-Newton): phi' o (max(f', 0) J + max(f'', 0) g g' + sum of convex t'') o phi'.
+    """
+    at = Evaluated(loss, rows)
+
+    def column(j: int) -> Floats:
+        v = np.zeros(rows.z.shape)
+        v[:, j] = 1
+        return _product(loss, at, v) if loss.convex else _gauss_newton(loss, at, v)
+
+    return column
+
+
+def _gauss_newton(loss: Loss, at: Evaluated, v: Floats) -> Floats:
+    _, f1, f2 = loss.curve.derivatives(at.ell)
+    x = at.slope * v
+    Hx = (at.w * np.maximum(f2, 0) * (at.g * x).sum(axis=1))[:, None] * at.g
+    if loss.link.convex:
+        Hx += (at.w * np.maximum(f1, 0))[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x)
+    for term in (t for t in loss.terms if t.convex):
+        Hx += at.whole[:, None] * term.hessian_product(at.u, x)
+    return at.slope * Hx
+
+
 class Evaluated:
     """Rows that count on their way through a loss: u, phi', phi''; a, rest; l and g; the weights w of f and `whole` of the terms."""
 
