@@ -13,6 +13,7 @@ from softgrad import losses
 from softgrad.losses.loss import Loss
 
 C = 5
+COUNTS = (500, 40, 7, 90, 230)
 OMEGA = (0.5, 2.0, 0.0, 1.3, 0.9)
 TREE = losses.Tree((-1, -1, 0, 0, 1, -1, 3, 3, 4, 4))  # leaves 2; 5; 6, 7; 8, 9: under nodes of two, three and one level
 LEAVES = (0.5, 2.0, 0.0, 1.3, 0.9, 1.1)
@@ -53,6 +54,19 @@ MEMBERS = {
     "smoothed": Member(lambda: losses.cross_entropy(label_smoothing=0.1)),
     "hot and weighted": Member(lambda: losses.cross_entropy(temperature=1.7, class_weight=OMEGA), symmetric=False),
     "labels only": Member(lambda: losses.compose(losses.Labels())),
+    "scaled": Member(lambda: losses.compose(losses.Scale(2.5))),
+    "capped": Member(lambda: losses.compose(losses.SoftCap(3.0))),
+    "capped, hot": Member(lambda: losses.compose(losses.Temperature(0.7), losses.SoftCap(2.0), losses.Smoothed(0.1))),
+    "prior": Member(lambda: losses.logit_adjusted(COUNTS, 1.3), symmetric=False),
+    "prior, capped": Member(lambda: losses.compose(losses.SoftCap(4.0), losses.PriorShift(COUNTS)), symmetric=False),
+    "ldam": Member(lambda: losses.ldam(COUNTS, s=3.0, head=losses.Linear()), symmetric=False),
+    "ldam, weighted": Member(
+        lambda: losses.compose(losses.LabelMargin((0.1, 0.2, 0.5, 0.3, 0.0)), losses.Weights(OMEGA), losses.Smoothed(0.2)), symmetric=False
+    ),
+    "cosface": Member(lambda: losses.compose(losses.AngularMargin(m3=0.35), losses.Scale(4.0))),
+    "arcface": Member(lambda: losses.compose(losses.AngularMargin(m2=0.5), losses.Scale(4.0))),
+    "combined margin": Member(lambda: losses.compose(losses.AngularMargin(0.9, 0.4, 0.15), losses.Scale(4.0), losses.Smoothed(0.1))),
+    "sphereface": Member(lambda: losses.compose(losses.SphereMargin(4, 2.0), losses.Scale(4.0))),
     "binary": Member(lambda: losses.compose(losses.Sigmoid())),
     "binary, weighted": Member(lambda: losses.compose(losses.Sigmoid(), losses.ManyWeights(OMEGA)), symmetric=False),
     "hierarchical": Member(lambda: losses.compose(losses.HierarchicalSoftmax(TREE)), symmetric=False, n_scores=10),

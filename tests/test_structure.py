@@ -41,6 +41,9 @@ ABSTRACT = {
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
+    ("losses.longtail", "losses.*"): "losses by name are put together from parts",
+    ("losses.angular", "losses.*"): "losses by name are put together from parts",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
     ("losses.groups", "losses.softmax"): "exact differences of scores are softmax's craft",
     ("losses.hierarchical", "losses.softmax"): "one softmax over the leaves gives HXE's probabilities",

@@ -125,6 +125,15 @@ def class_weight(argument: str, w: Any, n_classes: int | None = None) -> tuple[f
     return tuple(a.tolist())
 
 
+def positive(argument: str, w: Any) -> tuple[float, ...]:
+    """Finite numbers above 0, one for each class (counts, priors)."""
+    a = class_weight(argument, w)
+    if a is None or len(a) == 0 or min(a) <= 0:
+        came = "a class with 0" if a else shown(w)
+        refuse(argument, "must have a number above 0 for each class", came, "leave out classes that never occur")
+    return a
+
+
 def targets(argument: str, y: Any, n: int, n_classes: int, ignore_index: int | None = None) -> NDArray[Any]:
     """Class numbers (N,) as int64, ignored rows -1; or distributions (N, C), float64 or float32, rows at least 0 and summing to 1."""
     try:

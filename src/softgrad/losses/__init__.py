@@ -5,10 +5,23 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from softgrad import arrays
+from softgrad.losses.angular import (
+    a_softmax,
+    a_softmax_lambda,
+    adacos_scale,
+    arcface,
+    combined_margin,
+    cosface,
+    l2_softmax,
+    normface,
+)  # fmt: skip
 from softgrad.losses.composed import compose
+from softgrad.losses.head import Cosine, Linear
 from softgrad.losses.hierarchical import HXE, HierarchicalSoftmax
+from softgrad.losses.longtail import adjusted_scores, balanced_softmax, ldam, logit_adjusted
 from softgrad.losses.loss import Loss
-from softgrad.losses.scores import Temperature
+from softgrad.losses.margins import AngularMargin, SphereMargin
+from softgrad.losses.scores import LabelMargin, PriorShift, Scale, SoftCap, Temperature
 from softgrad.losses.sigmoid import Sigmoid
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
 from softgrad.losses.targets import Labels, ManyLabels, Smoothed
@@ -16,9 +29,44 @@ from softgrad.losses.tree import Tree
 from softgrad.losses.weights import ManyWeights, Weights
 
 __all__ = [
-    "HXE", "HierarchicalSoftmax", "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid", "Smoothed", "Softmax", "Temperature", "Tree",
+    "HXE",
+    "AngularMargin",
+    "Cosine",
+    "HierarchicalSoftmax",
+    "LabelMargin",
+    "Labels",
+    "Linear",
+    "Loss",
+    "ManyLabels",
+    "ManyWeights",
+    "PriorShift",
+    "Scale",
+    "Sigmoid",
+    "Smoothed",
+    "SoftCap",
+    "Softmax",
+    "SphereMargin",
+    "Temperature",
+    "Tree",
     "Weights",
-    "compose", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_jacobian",
+    "a_softmax",
+    "a_softmax_lambda",
+    "adacos_scale",
+    "adjusted_scores",
+    "arcface",
+    "balanced_softmax",
+    "combined_margin",
+    "compose",
+    "cosface",
+    "cross_entropy",
+    "l2_softmax",
+    "ldam",
+    "log_softmax",
+    "logit_adjusted",
+    "logsumexp",
+    "normface",
+    "softmax",
+    "softmax_jacobian",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from inspect import isabstract
 from typing import Any
 
 from softgrad.arrays import refuse
@@ -22,7 +23,7 @@ def _part(part: Any) -> list[Any]:
 
 def build(described: dict[str, Any]) -> Loss:
     """The loss that `describe` told of. Parts are found by name among the library's own; nothing else is ever called."""
-    parts = [_made(kind, described[name]) for name, kind in ONE.items()]
+    parts = [_made(kind, described[name]) for name, kind in ONE.items() if name != "head" or name in described]
     parts += [_made(kind, part) for name, kind in SEVERAL.items() for part in described.get(name, ())]
     return compose(*parts)
 
@@ -30,7 +31,7 @@ def build(described: dict[str, Any]) -> Loss:
 def known(kind: type) -> list[type]:
     """The library's own parts of a kind."""
     found = [part for child in kind.__subclasses__() for part in (child, *known(child))]
-    return [part for part in found if part.__module__.startswith("softgrad.losses.")]
+    return [part for part in found if part.__module__.startswith("softgrad.losses.") and not isabstract(part)]
 
 
 def _made(kind: type, described: list[Any]) -> Any:

@@ -23,7 +23,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays, threads
-from softgrad.losses.part import AbstractCurve, AbstractLink, AbstractScores, AbstractTargets, AbstractTerm, AbstractWeights, Floats, Pair
+from softgrad.losses.part import (
+    AbstractCurve,
+    AbstractHead,
+    AbstractLink,
+    AbstractScores,
+    AbstractTargets,
+    AbstractTerm,
+    AbstractWeights,
+    Floats,
+    Pair,
+)  # fmt: skip
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -45,6 +55,7 @@ class Loss:
     curve: AbstractCurve
     targets: AbstractTargets
     weights: AbstractWeights
+    head: AbstractHead  # acts where the loss is fused with features; scores are taken as they are
     terms: tuple[AbstractTerm, ...] = ()
 
     def __call__(

@@ -68,12 +68,20 @@ class AbstractLink(ABC):
         """log p (n, C)."""
 
 
+class AbstractHead(ABC):
+    """What stands between features and scores, where a loss is fused with them."""
+
+    linear: bool  # scores are W x + b
+    unit_classes: bool  # class vectors are normalised: then there is no intercept
+
+
 class AbstractScores(ABC):
     """A map of the scores, acting on each by itself: u_j = phi_j(z_j; y), where y are the targets as they entered."""
 
     keeps_shifts: bool  # a constant added to a row's scores becomes a constant
     affine: bool  # u = alpha z + beta with alpha > 0
     training_only: bool = False  # left out of probabilities: what it adds tells of the label or of the training set
+    by_label: bool = False  # acts on the score of a row's class, of which there must be one
 
     def fits(self, n_classes: int) -> None:  # noqa: B027 - most parts fit any
         """Refuse a number of classes that it was not made for."""
