@@ -181,7 +181,10 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
 
 
 def trainable(argument: str, loss: Loss) -> Loss:
-    """The loss, if a linear head with a full-batch solver can be trained by it."""
+    """The loss, if it is one of a linear head."""
+    if not loss.head.linear:
+        came, do = f"the head {loss.head}", "fit with losses.Linear(), or train by softgrad.linear_value_and_grad"
+        arrays.refuse(argument, "must have a linear head", came, do)
     return loss
 
 

@@ -28,8 +28,8 @@ def compose(*parts: Any) -> Loss:
     L_i = f(l(phi_k(... phi_1(z_i)), q_i)) + sum_k t_k
 
     Parameters: parts of `softgrad.losses`, in any order; maps of the scores act in the order they are named. At most one link, one curve,
-    one kind of targets, one kind of weights, one head. Returns a `Loss`. Raises SoftgradError for two parts of one kind, and for pairs that make no
-    sense: a curve or a term without a softmax to speak of, targets that the link cannot read.
+    one kind of targets, one kind of weights, one head. Returns a `Loss`. Raises SoftgradError for two parts of one kind, and for pairs
+    that make no sense: a curve or a term without a softmax to speak of, targets that the link cannot read.
 
     >>> from softgrad import losses
     >>> loss = losses.compose(losses.Temperature(2.0), losses.Smoothed(0.1))
