@@ -16,12 +16,17 @@ from softgrad.objective import linear_value_and_grad
 
 if TYPE_CHECKING:
     from softgrad import data, stochastic
-    from softgrad.classifier import SoftmaxClassifier, load
+    from softgrad.classifier import SoftmaxClassifier
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.hierarchical_classifier import HierarchicalClassifier
+    from softgrad.multi_label import MultiLabelClassifier
+    from softgrad.saved_models import load
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HierarchicalClassifier",
+    "MultiLabelClassifier",
     "SoftgradError",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
@@ -39,7 +44,10 @@ __all__ = [
 ]
 
 # these load SciPy and scikit-learn
-_LATER = {"SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "load": "classifier"}
+_LATER = {
+    "SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "MultiLabelClassifier": "multi_label",
+    "HierarchicalClassifier": "hierarchical_classifier", "load": "saved_models",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -296,15 +296,16 @@ class Evaluated:
 
 def probabilities(loss: Loss, z: Floats) -> Floats:
     """What the loss takes scores z (n, C) to mean, temperature and all; without parts that are for training only."""
-    return loss.link.probabilities(_predicted(loss, z))
+    return loss.link.probabilities(predicted(loss, z))
 
 
 def log_probabilities(loss: Loss, z: Floats) -> Floats:
     """Logarithm of `probabilities`, accurate also near 0."""
-    return loss.link.log_probabilities(_predicted(loss, z))
+    return loss.link.log_probabilities(predicted(loss, z))
 
 
-def _predicted(loss: Loss, z: Floats) -> Pair:
+def predicted(loss: Loss, z: Floats) -> Pair:
+    """u of scores z (n, C) whose labels are not known: without parts that are for training only."""
     u: Pair = (z, np.zeros_like(z))
     for phi in loss.scores:
         u = u if phi.training_only else phi.forward(u, NO_LABELS)
