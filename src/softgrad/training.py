@@ -21,7 +21,7 @@ from softgrad.cholesky import gram
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss
 from softgrad.objective import LinearObjective
-from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Gram, Staged, sample
+from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Following, Gram, Staged, sample
 from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
 
@@ -144,14 +144,24 @@ def moments(problem: Problem) -> Moments:
 def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol: float, lanes: int = 1) -> AbstractMetric:
     """The metric that the shapes allow, for `lanes` runs of one strength; takes seen.G, which becomes its factor."""
     if seen.G is None:
-        assert seen.second is not None
-        return Diagonal(objective, seen.shares, seen.second)
+        return _diagonal(objective, seen)
     G, seen.G = seen.G, None
     metric = Gram(objective, G, max(float(np.mean(seen.shares * (1 - seen.shares))), 1e-6))
     (C, D), n = objective.shape, problem.X.shape[0]
     if C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room:
         return metric
     return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes)
+
+
+def _diagonal(objective: LinearObjective, seen: Moments) -> AbstractMetric:
+    """Of p_c (1 - p_c) x_d^2: p the class shares at first, whose entropy is the loss there."""
+    assert seen.second is not None
+    p = seen.shares
+    alpha = np.maximum(p * (1 - p), 1e-12)
+    shares = Diagonal(objective, alpha[:, None] * seen.second, alpha)
+    if objective.loss.link.classes(len(p)) != len(p):  # scores and probabilities do not belong to each other
+        return shares
+    return Following(shares, objective, -float(p @ np.log(np.maximum(p, np.finfo(float).tiny))))
 
 
 def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[np.float64]:
