@@ -23,7 +23,7 @@ from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss, Rows, second_order
 from softgrad.losses.softmax import Softmax
 from softgrad.objective import LinearObjective
-from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Gram, Staged, sample
+from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Following, Gram, Staged, sample
 from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
 
@@ -156,8 +156,7 @@ def moments(problem: Problem) -> Moments:
 def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol: float, lanes: int = 1) -> AbstractMetric:
     """The metric that the shapes allow, for `lanes` runs of one strength; takes seen.G, which becomes its factor."""
     if seen.G is None:
-        assert seen.second is not None
-        return Diagonal(objective, seen.shares, seen.second)
+        return _diagonal(objective, seen)
     G, seen.G = seen.G, None
     loss = problem.loss
     metric = Gram(objective, G, max(float(np.mean(loss.link.spread(seen.shares))), 1e-6))
@@ -173,6 +172,17 @@ def is_cross_entropy(loss: Loss, n_classes: int) -> bool:
     """Whether a row's Hessian is diag(p) - pp' itself: a softmax's cross-entropy, smoothed or not."""
     bare = loss.curve.linear and not loss.scores and not loss.terms and bool((loss.weights.omega(n_classes) == 1).all())
     return bare and isinstance(loss.link, Softmax)
+
+
+def _diagonal(objective: LinearObjective, seen: Moments) -> AbstractMetric:
+    """Of alpha_c x_d^2: at first as the class shares p say, whose entropy is the loss there; for a softmax then p (1 - p) on the way."""
+    assert seen.second is not None
+    p, loss = seen.shares, objective.loss
+    alpha = np.maximum(loss.link.spread(p), 1e-12)
+    shares = Diagonal(objective, alpha[:, None] * seen.second, alpha)
+    if not (isinstance(loss.link, Softmax) and loss.curve.linear):
+        return shares
+    return Following(shares, objective, -float(p @ np.log(np.maximum(p, np.finfo(float).tiny))))
 
 
 def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[np.float64]:
