@@ -41,6 +41,12 @@ ABSTRACT = {
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.entmax", "losses.softmax"): "exact differences and products, likewise",
+    ("losses.zlpr", "losses.sigmoid"): "the probability of one class by itself",
+    ("losses.zlpr", "losses.softmax"): "its two sums are a softmax's, with a score 0 beside them",
+    ("losses.squared", "losses.softmax"): "the probabilities of Brier's loss are a softmax's",
+    ("losses.bi_tempered", "losses.entmax"): "tempered probabilities are entmax's",
+    ("losses.links_named", "losses.*"): "a loss with a name of its own is made of parts",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",

@@ -5,17 +5,38 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from softgrad import arrays
+from softgrad.losses.bi_tempered import BiTempered
 from softgrad.losses.composed import compose
+from softgrad.losses.entmax import Entmax, entmax_alpha_slopes, entmax_probabilities
+from softgrad.losses.hinge import CrammerSinger, WestonWatkins
+from softgrad.losses.links_named import (
+    asymmetric,
+    bi_tempered,
+    binary_cross_entropy,
+    brier,
+    crammer_singer,
+    entmax,
+    sigmoid_focal,
+    sparsemax,
+    squared_error,
+    weston_watkins,
+    zlpr,
+)
 from softgrad.losses.loss import Loss
 from softgrad.losses.scores import Temperature
-from softgrad.losses.sigmoid import Sigmoid
+from softgrad.losses.sigmoid import Asymmetric, Sigmoid, SigmoidFocal
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
+from softgrad.losses.squared import Brier, SquaredError
 from softgrad.losses.targets import Labels, ManyLabels, Smoothed
 from softgrad.losses.weights import ManyWeights, Weights
+from softgrad.losses.zlpr import ZLPR
 
 __all__ = [
-    "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid", "Smoothed", "Softmax", "Temperature", "Weights",
-    "compose", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_jacobian",
+    "ZLPR", "Asymmetric", "BiTempered", "Brier", "CrammerSinger", "Entmax", "Labels", "Loss", "ManyLabels", "ManyWeights", "Sigmoid",
+    "SigmoidFocal", "Smoothed", "Softmax", "SquaredError", "Temperature", "Weights", "WestonWatkins",
+    "asymmetric", "bi_tempered", "binary_cross_entropy", "brier", "compose", "crammer_singer", "cross_entropy", "entmax",
+    "entmax_alpha_slopes", "entmax_probabilities", "log_softmax", "logsumexp", "sigmoid_focal", "softmax", "softmax_jacobian",
+    "sparsemax", "squared_error", "weston_watkins", "zlpr",
 ]  # fmt: skip
 
 
