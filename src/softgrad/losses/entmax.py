@@ -37,15 +37,16 @@ class Tempered:
         self.am = u[0].argmax(axis=-1, keepdims=True)
         d, lo = two_difference(u[0], np.take_along_axis(u[0], self.am, axis=-1))
         lo = lo + (u[1] - np.take_along_axis(u[1], self.am, axis=-1))
+        self.top = np.zeros(d.shape, bool)
+        np.put_along_axis(self.top, self.am, True, axis=-1)
         self.d = d + lo
         with np.errstate(invalid="ignore", over="ignore"):
-            c = minus_product(np.ones_like(d), b, -d) + b * lo  # 1 + b d, all digits of it where it nearly vanishes
+            c = minus_product(np.ones_like(d), -d, b) + b * lo  # 1 + b d, all digits of it where it nearly vanishes
         self.c = np.where(np.isfinite(c), c, np.where(d < 0, np.sign(b) * -np.inf, 1.0) if b else 1.0)
         self.h = np.zeros((*d.shape[:-1], 1))
         for _ in range(STEPS):
             self._evaluate()
-            others = self.sum_without(self.p)[1]
-            step = (others - self._top_complement()) / self.slopes().sum(axis=-1, keepdims=True)
+            step = (self.sum_below(self.p) - self._top_complement()) / self.slopes().sum(axis=-1, keepdims=True)
             moves = step > 2e-16 * self.h  # each row by itself: its bits do not depend on its neighbours
             if not moves.any():
                 return
@@ -74,18 +75,18 @@ class Tempered:
         """The g of dp/du = diag(g) - g g' / sum g."""
         return power(self.p, 1 - self.b)
 
-    def sum_without(self, x: Floats) -> Pair:
-        """Sums over the others, sum_{k != j} x_k (n, C) for x that is largest at am, and that of am (n, 1), by themselves exact enough."""
-        others = x.copy()
-        np.put_along_axis(others, self.am, 0.0, axis=-1)
-        top = others.sum(axis=-1, keepdims=True)
-        sums = np.take_along_axis(x, self.am, axis=-1) + (top - x)
-        np.put_along_axis(sums, self.am, top, axis=-1)
-        return sums, top
+    def sum_below(self, x: Floats) -> Floats:
+        """sum_{j != am} x_j (n, 1)."""
+        return np.where(self.top, 0.0, x).sum(axis=-1, keepdims=True)
+
+    def sum_without(self, x: Floats) -> Floats:
+        """sum_{k != j} x_k (n, C) for x >= 0 that is largest at am: no difference of nearly equal numbers."""
+        below = self.sum_below(x)
+        return np.where(self.top, below, np.take_along_axis(x, self.am, axis=-1) + (below - x))
 
     def complements(self) -> Floats:
         """s_j = 1 - p_j, each to full relative accuracy."""
-        return self.sum_without(self.p)[0]
+        return self.sum_without(self.p)
 
     def logarithms(self) -> Floats:
         """log p, accurate near 0 too."""
@@ -101,6 +102,8 @@ class Tempered:
 
 def power(p: Floats, exponent: float) -> Floats:
     """p^exponent on the support, 0 elsewhere."""
+    if exponent > 0.25:  # 0 stays 0
+        return p**exponent
     return np.power(p, exponent, out=np.zeros_like(p), where=p > 0)
 
 
@@ -114,7 +117,7 @@ def label_losses(x: Tempered, k: Floats, b: float) -> Floats:
         series = (series + 1) * (t * ((n - 1 - b) / n))
     series = (series + 1) * t * t * ((1 - b) / 2)
     with np.errstate(over="ignore"):
-        return (np.where(short, series, k - s) + b * s * k + x.sum_without(power(x.p, 1 + b))[0]) / (1 + b)
+        return (np.where(short, series, k - s) + b * s * k + x.sum_without(power(x.p, 1 + b))) / (1 + b)
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,9 @@ class CrammerSinger(AbstractHinge):
         m = self._violations(u, a)
         worst = m.argmax(axis=1)[:, None]
         value = np.take_along_axis(m, worst, axis=1)
-        violated = (value > 0).astype(np.float64)
-        gradient = -violated * a
-        np.put_along_axis(gradient, worst, np.where(violated > 0, 1.0, np.take_along_axis(gradient, worst, axis=1)), axis=1)
-        return value[:, 0], gradient
+        pulled = np.zeros_like(a)
+        np.put_along_axis(pulled, worst, 1.0, axis=1)
+        return value[:, 0], np.where(value > 0, pulled - a, 0.0)
 
 
 @dataclass(frozen=True)
