@@ -149,6 +149,8 @@ def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol:
     G, seen.G = seen.G, None
     metric = Gram(objective, G, max(float(np.mean(seen.shares * (1 - seen.shares))), 1e-6))
     (C, D), n = objective.shape, problem.X.shape[0]
+    if not problem.loss.link.likelihood:  # the sampled Hessian is a softmax's
+        return metric
     if C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room:
         return metric
     return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes)

@@ -2,11 +2,15 @@
 
     b = alpha - 1,   exp_b(x) = [1 + b x]_+^(1/b)   (exp(x) for b = 0)
     d_j = u_j - u_am <= 0,   p_j = exp_b(d_j - h)   (am: the largest score; h >= 0: how far above it the sum's logarithm lies)
-    h solves   sum_{j != am} p_j = 1 - p_am
+    h solves   sum_{j != am} p_j - (1 - p_am) = 0;   call the left side r and P = sum_j p_j = 1 + r
     g_j = p_j^(1 - b) = -dp_j/dh on the support, 0 elsewhere;   dp/du = diag(g) - g g' / sum g
 
-The left side falls in h and is convex, the right side rises and is concave: Newton from h = 0 never steps over the root. Neither side is
-a difference from 1, so that a probability or a loss of 1e-20 keeps its digits. With w_j = 1 + b (d_j - h), which is p_j^b on the support,
+r is a difference of two small sums where one class has it all, not of P and 1, so that a probability or a loss of 1e-20 keeps its
+digits. Newton is taken on P^b / b, which as a norm of 1 + b (d - h) is nearly straight and bends one way: its steps
+
+    h <- h + P (1 - P^-b) / (b sum g)
+
+from h = 0 never go over the root, and one is enough where all p are alike, or b = 0. On r itself there were twice as many. With w_j = 1 + b (d_j - h), which is p_j^b on the support,
 k_j = h - d_j and s_j = 1 - p_j the loss of a label y has positive terms too:
 
     l_y = ((k_y - s_y) + b s_y k_y + sum_{j != y} p_j w_j) / alpha,   k - s = sum_{n >= 2} (1 - b) ... (n - 1 - b) / n! s^n
@@ -25,7 +29,7 @@ from softgrad import arrays
 from softgrad.losses.part import AbstractLink, Floats, Pair
 from softgrad.losses.softmax import minus_product, two_difference
 
-STEPS = 100  # of Newton: 5 to 10 are taken, heavy tails over many classes take 40
+STEPS = 100  # of Newton: 3 to 7 are taken
 SHORT, TERMS = 0.125, 18  # below SHORT k - s is summed: 0.125^18 is lost beside the first term
 
 
@@ -44,19 +48,32 @@ class Tempered:
             c = minus_product(np.ones_like(d), -d, b) + b * lo  # 1 + b d, all digits of it where it nearly vanishes
         self.c = np.where(np.isfinite(c), c, np.where(d < 0, np.sign(b) * -np.inf, 1.0) if b else 1.0)
         self.h = np.zeros((*d.shape[:-1], 1))
+        self.q = np.ones_like(self.h)  # 1 - b h, what w is at the largest score
         for _ in range(STEPS):
-            self._evaluate()
-            step = (self.sum_below(self.p) - self._top_complement()) / self.slopes().sum(axis=-1, keepdims=True)
-            moves = step > 2e-16 * self.h  # each row by itself: its bits do not depend on its neighbours
+            step = self._step()
+            moves = step > 2e-16 * np.minimum(self.h, np.abs(self.q / b) if b else np.inf)
             if not moves.any():
-                return
-            self.h = np.where(moves, self.h + step, self.h)
+                break
+            self._move(np.where(moves, step, 0.0))  # each row by itself: its bits do not depend on its neighbours
+        self._move(self._step())  # this one may go back: early steps, when q was near 1, were rounded as it was
         self._evaluate()
+
+    def _step(self) -> Floats:
+        self._evaluate()
+        r = self.sum_below(self.p) - self._top_complement()
+        log = np.log1p(r)
+        rise = -np.expm1(-self.b * log) / self.b if self.b else log
+        return (1 + r) * rise / self.slopes().sum(axis=-1, keepdims=True)
+
+    def _move(self, step: Floats) -> None:
+        self.h, self.q = self.h + step, self.q - self.b * step
 
     def _evaluate(self) -> None:
         b = self.b
         self.k = self.h - self.d
         self.w = self.c - b * self.h
+        if b > 0:
+            self.w = np.where(self.q < 0.5, self.q + b * self.d, self.w)  # whichever subtracts less
         with np.errstate(divide="ignore"):
             if b == 0:
                 self.p = np.exp(-self.k)
@@ -117,7 +134,8 @@ def label_losses(x: Tempered, k: Floats, b: float) -> Floats:
         series = (series + 1) * (t * ((n - 1 - b) / n))
     series = (series + 1) * t * t * ((1 - b) / 2)
     with np.errstate(over="ignore"):
-        return (np.where(short, series, k - s) + b * s * k + x.sum_without(power(x.p, 1 + b))) / (1 + b)
+        own = np.where(short, series + b * s * np.where(short, k, 0.0), k * (1 + b * s) - s)
+        return (own + x.sum_without(power(x.p, 1 + b))) / (1 + b)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def focal(u: Floats, gamma: float) -> Triple:
     """p^gamma S(u); 0^0 = 1."""
     p, c, S = sigmoid(u), sigmoid(-u), softplus(u)
     with np.errstate(under="ignore"):
-        f = p**gamma
-        return f * S, f * (gamma * c * S + p), f * c * (gamma * S * (gamma * c - p) + (2 * gamma + 1) * p)
+        f, cS = p**gamma, c * np.minimum(S, 1e300)  # 0 where S is infinite
+        return f * S, f * (gamma * cS + p), f * (gamma * cS * (gamma * c - p) + (2 * gamma + 1) * p * c)
 
 
 def clipped(u: Floats, gamma: float, clip: float) -> Triple:
