@@ -108,5 +108,33 @@ MEMBERS = {
     "HXE, smoothed and weighted": Member(
         lambda: losses.compose(losses.HXE(TREE, 0.4), losses.Smoothed(0.1), losses.Weights(LEAVES)), symmetric=False, n_scores=6,
     ),
+    "entmax": Member(lambda: losses.entmax()),
+    "entmax, heavy tails": Member(lambda: losses.compose(losses.Entmax(0.6), losses.Smoothed(0.1))),
+    "sparsemax, hot and weighted": Member(
+        lambda: losses.compose(losses.Temperature(1.7), losses.Entmax(2.0), losses.Weights(OMEGA)), symmetric=False
+    ),
+    "sigmoid focal": Member(lambda: losses.sigmoid_focal()),
+    "sigmoid focal, weighted": Member(lambda: losses.sigmoid_focal(0.7, None, OMEGA), symmetric=False),
+    "asymmetric": Member(lambda: losses.asymmetric()),
+    "asymmetric, hot": Member(lambda: losses.compose(losses.Asymmetric(1.0, 2.5, 0.0), losses.Temperature(1.7))),
+    "zlpr": Member(lambda: losses.zlpr()),
+    "zlpr, cold and weighted": Member(
+        lambda: losses.compose(losses.ZLPR(), losses.Temperature(0.6), losses.ManyWeights(OMEGA)), symmetric=False
+    ),
+    "Crammer-Singer": Member(lambda: losses.crammer_singer()),
+    "Weston-Watkins, weighted": Member(lambda: losses.weston_watkins(2.5, OMEGA), symmetric=False),
+    "squared error": Member(lambda: losses.squared_error()),
+    "squared error, smoothed and weighted": Member(
+        lambda: losses.compose(losses.SquaredError(), losses.Smoothed(0.2), losses.Weights(OMEGA)), symmetric=False
+    ),
+    "Brier": Member(lambda: losses.brier()),
+    "Brier, hot and weighted": Member(
+        lambda: losses.compose(losses.Brier(), losses.Temperature(1.7), losses.Weights(OMEGA)), symmetric=False
+    ),
+    "bi-tempered": Member(lambda: losses.bi_tempered()),
+    "bi-tempered, smoothed and weighted": Member(
+        lambda: losses.compose(losses.BiTempered(0.5, 1.5), losses.Smoothed(0.1), losses.Weights(OMEGA)), symmetric=False
+    ),
+    "tempered": Member(lambda: losses.bi_tempered(0.6, 0.6)),
 }  # fmt: skip
 CASES = [(name, kind) for name, member in MEMBERS.items() for kind in member.kinds]

@@ -190,11 +190,11 @@ def _distributions(argument: str, t: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(q)
 
 
-def bad_scores(argument: str, row: int) -> NoReturn:
-    """A counted row of scores was found to have no softmax."""
+def bad_scores(argument: str, row: int, rule: str = "no NaN and no +inf, and at least one finite score") -> NoReturn:
+    """A counted row of scores was found to have no loss."""
     refuse(
         argument,
-        "a row of scores must hold no NaN and no +inf, and at least one finite score",
+        f"a row of scores must hold {rule}",
         f"row {row}",
         "repair the row, give it weight 0, or mark it as ignored",
     )

@@ -32,7 +32,7 @@ def build(described: dict[str, Any]) -> Loss:
 
 
 def known(kind: type) -> list[type]:
-    """The library's own parts of a kind."""
+    """The library's own parts of a kind, the final ones."""
     found = [part for child in kind.__subclasses__() for part in (child, *known(child))]
     return [part for part in found if part.__module__.startswith("softgrad.losses.") and not isabstract(part)]
 

@@ -175,7 +175,7 @@ class Loss:
 
         for k, bad in zip(parts, threads.every(part, parts), strict=True):
             if bad >= 0:
-                arrays.bad_scores("scores", k.start + bad)
+                arrays.bad_scores("scores", k.start + bad, self.link.takes)
         return losses
 
 
@@ -239,7 +239,7 @@ def second_order(loss: Loss, rows: Rows, v: Floats, scale: float) -> Floats:
         part = rows.part(k)
         broken = loss.link.broken(part.z)
         if broken.any():
-            arrays.bad_scores("scores", int(k[broken.argmax()]))
+            arrays.bad_scores("scores", int(k[broken.argmax()]), loss.link.takes)
         product[k] = scale * _product(loss, Evaluated(loss, part), v[k])
     return product
 

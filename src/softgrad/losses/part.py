@@ -6,7 +6,7 @@ Parts are plain data: frozen, their numbers checked when they are made. n rows, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,7 @@ class AbstractLink(ABC):
     weighs_targets: bool  # class weights may stand inside, on the targets, as torch has it; else they multiply L
     reads: Reading = "distributions"
     smooth: bool = True  # has second derivatives that tell of its shape; False for losses with kinks, like hinges
+    takes: str = "no NaN and no +inf, and at least one finite score"  # what `broken` asks of a row
 
     def classes(self, n_scores: int) -> int:
         """How many classes rows of n_scores scores tell apart; refuses numbers of scores that it cannot take."""
@@ -59,13 +60,17 @@ class AbstractLink(ABC):
     def hessian_product(self, u: Pair, a: Floats, rest: Floats, v: Floats) -> Floats:
         """d2l/du2 v (n, C)."""
 
-    @abstractmethod
     def probabilities(self, u: Pair) -> Floats:
-        """p (n, C)."""
+        """p (n, C); refused where scores do not stand for any."""
+        self._no_probabilities()
 
-    @abstractmethod
     def log_probabilities(self, u: Pair) -> Floats:
-        """log p (n, C)."""
+        """log p (n, C); refused where scores do not stand for any."""
+        self._no_probabilities()
+
+    def _no_probabilities(self) -> NoReturn:
+        do = "predict classes or take the scores; for probabilities train with cross_entropy()"
+        arrays.refuse("probabilities", "the loss must say what scores mean", f"{type(self).__name__}, which only compares them", do)
 
 
 class AbstractHead(ABC):

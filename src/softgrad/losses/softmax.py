@@ -142,7 +142,7 @@ def divided(z: Pair, T: float) -> Pair:
         return z
     with np.errstate(invalid="ignore", over="ignore"):
         hi = u / T
-        remainder = _minus_product(u, hi, T)
+        remainder = minus_product(u, hi, T)
         return hi, np.where(np.isfinite(hi) & np.isfinite(remainder), (remainder + lo) / T, 0.0)
 
 
@@ -151,11 +151,11 @@ def multiplied(z: Pair, s: float) -> Pair:
     u, lo = z
     with np.errstate(invalid="ignore", over="ignore"):
         hi = u * s
-        rounding = -_minus_product(hi, u, s)
+        rounding = -minus_product(hi, u, s)
         return hi, np.where(np.isfinite(hi) & np.isfinite(rounding), rounding + lo * s, 0.0)
 
 
-def _minus_product(u: Floats, hi: Floats, T: float) -> Floats:
+def minus_product(u: Floats, hi: Floats, T: float) -> Floats:
     """u - hi T without rounding of the product: both factors split in halves of 26 bits (Veltkamp)."""
     split = 134217729.0  # 2**27 + 1
     h1 = split * hi - (split * hi - hi)
