@@ -84,7 +84,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         C, solver = self._checked()
         start = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
         X, y = self._validated("fit", X, y, reset=True)
-        classes, numbers = self._two_classes("fit", y)
+        classes, numbers = arrays.classes("fit(y)", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)
         problem, start = as_softmax(self._problem(X, numbers, r, len(classes), 1 / (C * float(r.sum()))), start)
         found = self._trained(problem, solver, start)
