@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from command import done, misspelt, names_in, refused, write_cifar, write_table
+from command import done, misspelt, names_in, refused, start, write_cifar, write_table
 
 from softgrad import model_file
 
@@ -46,8 +46,16 @@ def test_calls_that_cannot_be_meant(words, capfd):
 
 
 def test_exit_code_2_as_a_process():
-    assert "--C: must be a number above 0, got '0'" in refused("fit", "digits", "--C", 0, code=2)
+    run = start("fit", "digits", "--C", 0)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
+    assert "--C: must be a number above 0, got '0'" in run.stderr
     assert "VERB" in refused(code=2)
+
+
+def test_exit_code_1_as_a_process(tmp_path):
+    run = start("fit", "nowhere", cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+    assert "nowhere" in run.stderr
 
 
 def test_sources_that_are_none(tmp_path, tmp_path_factory):

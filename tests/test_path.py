@@ -233,6 +233,22 @@ def test_a_killed_path_goes_on_to_the_same_bits(tmp_path, options):
         assert told == [[state.value for state in fit.result.trace] for fit in whole.fits.values()]
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_another_metric_solves_what_a_run_remembers_anew(begun):
+    """In the middle of a run, and of one that has begun with the pairs of the stronger strength."""
+    p, runs = problem(n=400), []
+    path = Path(p, *folds(p, 1), SOLVER, after=lambda path: runs.extend(path.lanes[0].run for _ in range(path.passes == 9)))
+    path.run()
+    run, g = runs[0], np.linspace(-1, 1, len(runs[0].at.theta))
+    assert len(run.pairs.kept) > 2
+    run.line = None if begun else run.line
+    metric = precondition.Diagonal(path.of_fold[0], np.ones((3, 6)) * np.arange(1, 7), np.ones(3))
+    run.renew(metric)
+    assert all(np.array_equal(pair.v, *metric.solve([pair.y])) for pair in run.pairs.kept)
+    assert begun or np.array_equal(run.solved, *metric.solve([run.line.at.gradient]))
+    assert np.isfinite(run.pairs.direction(g, *metric.solve([g]))).all()
+
+
 def test_a_bought_hessian_is_bought_again(tmp_path, monkeypatch):
     from softgrad import precondition
 

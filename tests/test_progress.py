@@ -48,6 +48,14 @@ def test_a_log_gets_a_line_every_two_seconds():
     assert len(stream.getvalue().splitlines()) == 3
 
 
+def test_the_next_fit_is_told_of_though_its_clock_begins_anew():
+    stream = io.StringIO()
+    bar = Bar(1e-3, stream=stream)
+    walk(bar, norms=[0.5, 0.5], every=9.0)
+    walk(bar, norms=[0.5])
+    assert len(stream.getvalue().splitlines()) == 3
+
+
 def test_fits_are_counted_where_there_are_many():
     stream = io.StringIO()
     bar = Bar(1e-3, total=8, stream=stream)

@@ -60,7 +60,7 @@ def test_strengths_on_folds_at_a_safe_rate(tmp_path):
 
 
 def test_trials_that_diverge_come_last(tmp_path):
-    words = ("--solver", "sgd", "--learning-rates", "0.01,1e9", "--Cs", "0.001,0.01", "--cv", 2, "--quiet")
+    words = ("--solver", "sgd", "--learning-rates", "0.01,1e9", "--Cs", "0.001,0.01", "--cv", 2, "--iterations", 300, "--quiet")
     run = start("sweep", "digits", *words, "--out", tmp_path)
     assert run.returncode == 0, run.stderr
     table = json.loads((tmp_path / "sweep.json").read_text())["table"]

@@ -165,6 +165,15 @@ def many_labels(argument: str, y: Any, n: int, n_classes: int) -> NDArray[np.flo
     return q
 
 
+def classes(argument: str, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The classes among labels y (N,) of any type, two at least, and each label's number among them."""
+    found, numbers = np.unique(y, return_inverse=True)
+    if len(found) < 2:
+        came = f"one class only, {shown(found[0])}" if len(found) else "no labels"
+        refuse(argument, "must hold at least two classes", came, "add rows of another class")
+    return found, numbers.astype(np.int64)
+
+
 def _labels(argument: str, t: NDArray[Any], n_classes: int, ignore_index: int | None) -> NDArray[np.int64]:
     wide = t.astype(np.int64, copy=False)  # uint64 above 2**63 turns negative here and is refused below
     if wide.size and ignore_index is None and wide.view(np.uint64).max() < n_classes:

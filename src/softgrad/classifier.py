@@ -77,7 +77,7 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
         C, solver = self._checked()
         start = self._start
         X, y = self._validated("fit", X, y, reset=True)
-        classes, numbers = self._two_classes("fit", y)
+        classes, numbers = arrays.classes("fit(y)", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)
         problem, start = as_softmax(self._problem(X, numbers, r, len(classes), 1 / (C * float(r.sum()))), start)
         self._solve(problem, solver, start)

@@ -25,7 +25,7 @@ from softgrad.losses.loss import Loss
 from softgrad.path import LaneState, Path
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
-from softgrad.training import Fit, Problem, Start, fit
+from softgrad.training import Fit, Problem, fit
 
 GAP = 3e-6  # relative decrease that the next step may still promise at the end of a fit: scores of held-out rows are right to 3e-4 then
 
@@ -99,7 +99,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         Cs, solver = self._checked()
         self._refuse_mining("fit")
         X, y = self._validated("fit", X, y, reset=True)
-        classes, numbers = self._two_classes("fit", y)
+        classes, numbers = arrays.classes("fit(y)", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)
         given = None if sample_weight is None else np.asarray(sample_weight, float)
         routed = self._routed("fit", params | ({} if sample_weight is None else {"sample_weight": given}))
@@ -228,18 +228,14 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         if self.refit and not path.interrupted:
             problem = replace(search.problem, l2=1 / (self.C_ * float(search.problem.r.sum())))
             try:
-                found = fit(*self._solved(problem, solver, as_one_row(*mean, self._loss())))
+                problem, start = as_softmax(problem, as_one_row(*mean, self._loss()))
+                found = fit(problem, solver, start, seen=path.seen if path.problem.X is problem.X else None)
             except KeyboardInterrupt:
                 path.interrupted = True
         self.result_ = found.result
         self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept, self._loss())
         if not np.isfinite(self.coef_).all():
             arrays.finite_features("fit(X)", search.problem.X, search.problem.r)
-
-    @staticmethod
-    def _solved(problem: Problem, solver: LBFGS, start: Start) -> tuple[Problem, LBFGS, Start | None]:
-        problem, halves = as_softmax(problem, start)
-        return problem, solver, halves
 
     def _parameters(self) -> dict[str, Any]:
         return {"C": str(self.C_), "fit_intercept": self.fit_intercept, "tol": self.tol, "max_iter": self.max_iter, "warm_start": False}

@@ -85,7 +85,7 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
         C, solver = self._checked()
         start, before = self._start, getattr(self, "nodes_", None)
         X, y = self._validated("fit", X, y, reset=True)
-        classes, numbers = self._two_classes("fit", y)
+        classes, numbers = arrays.classes("fit(y)", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)
         self._grow(classes)
         problem = self._problem(X, numbers, r, len(classes), 1 / (C * float(r.sum())))

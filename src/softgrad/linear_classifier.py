@@ -110,14 +110,6 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
             described["result"] = {name: getattr(self.result_, name) for name in kept} | {"status": self.result_.status.name}
         return described
 
-    def _two_classes(self, call: str, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-        """The classes, and each row's number among them."""
-        classes, numbers = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            came = f"one class only, {arrays.shown(classes[0])}"
-            arrays.refuse(f"{call}(y)", "must hold at least two classes", came, "add rows of another class")
-        return classes, numbers
-
     def _validated(self, call: str, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """X as the kernels read it and y (N,), by scikit-learn's rules; whether X is finite is seen in the first pass."""
         if isinstance(X, AbstractRowSource) and call == "partial_fit":

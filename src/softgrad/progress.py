@@ -31,7 +31,7 @@ class Bar:
     def __call__(self, state: State) -> None:
         """Tell of a state, if it is time."""
         self.first = self.first or state.gradient_norm
-        if state.seconds - self.told >= (OFTEN if self.alive else SELDOM):
+        if not 0 <= state.seconds - self.told < (OFTEN if self.alive else SELDOM):  # below 0 it is another fit's clock
             self.told = state.seconds
             self.write(self.line(state))
         if self.then is not None:

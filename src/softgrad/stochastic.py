@@ -81,7 +81,11 @@ def grid(
     if not isinstance(solver, SGD):
         arrays.refuse("grid(solver)", "must be an SGD", arrays.shown(solver), "pass softgrad.solvers.SGD()")
     rows = arrays.features("grid(X)", X)
-    classes, numbers = _labels(y, rows.shape[0])
+    labels = np.asarray(y)
+    if labels.shape != rows.shape[:1]:
+        rule = f"must have one label for each of the {rows.shape[0]} rows of X"
+        arrays.refuse("grid(y)", rule, f"shape {labels.shape}", "align them")
+    classes, numbers = arrays.classes("grid(y)", labels)
     r = arrays.row_weight("grid(sample_weight)", sample_weight, rows.shape[0])
     r = np.ones(rows.shape[0]) if r is None else r
     if not r.any():
@@ -104,16 +108,6 @@ def grid(
     ]
     order = sorted(range(len(fits)), key=lambda p: (trials[p].status is Status.DIVERGED, -ranked[p], losses[p]))
     return [trials[p] for p in order]
-
-
-def _labels(y: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    labels = np.asarray(y)
-    if labels.shape != (n,):
-        arrays.refuse("grid(y)", f"must have one label for each of the {n} rows of X", f"shape {labels.shape}", "align them")
-    classes, numbers = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        arrays.refuse("grid(y)", "must hold at least two classes", f"{len(classes)}", "add rows of another class")
-    return classes, numbers.astype(np.int64)
 
 
 def _penalties(regs: Sequence[float] | None, Cs: Sequence[float] | None, n_classes: int, total: float) -> list[float]:

@@ -76,17 +76,20 @@ class Fit:
     result: Result
 
 
-def fit(problem: Problem, solver: AbstractSolver, start: Start | None = None, callback: Callback | None = None) -> Fit:
-    """Take the problem to its optimum from `start` (zeros if None)."""
+def fit(
+    problem: Problem, solver: AbstractSolver, start: Start | None = None, callback: Callback | None = None, seen: Moments | None = None
+) -> Fit:
+    """Take the problem to its optimum from `start` (zeros if None); `seen`, moments of the same rows, which are used up."""
     (n, d), began = problem.X.shape, time.perf_counter()
     with threads.blas(1):  # solves and scalar products too: a spinning BLAS would hold up the next pass
         if problem.dense and not problem.on_disk and n < d and problem.l2 > 0 and start is None:
             return _in_row_space(problem, solver, callback, began)
-        return _fit(problem, solver, start, callback, began)
+        return _fit(problem, solver, start, callback, began, moments(problem) if seen is None else seen)
 
 
-def _fit(problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None, began: float) -> Fit:
-    seen = moments(problem)
+def _fit(
+    problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None, began: float, seen: Moments
+) -> Fit:
     objective = plain_objective(problem, seen.mu)
     metric = metric_for(problem, objective, seen, solver.tol)
     del seen
@@ -105,7 +108,7 @@ def fitted(objective: LinearObjective, result: Result) -> Fit:
 
 def _in_row_space(problem: Problem, solver: AbstractSolver, callback: Callback | None, began: float) -> Fit:
     small, back = row_space(problem)
-    return back(_fit(small, solver, None, callback, began))
+    return back(_fit(small, solver, None, callback, began, moments(small)))
 
 
 def row_space(problem: Problem) -> tuple[Problem, Callable[[Fit], Fit]]:

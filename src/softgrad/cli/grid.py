@@ -22,12 +22,14 @@ def grid(arguments: Arguments, dataset: Any, scale: float, record: Path) -> Foun
     from softgrad.progress import Bar
 
     folds, points = folds_of(arguments, dataset), _points(arguments)
-    bar = Bar(arguments.tol * scale)
+    bar = Bar(arguments.tol, total=len(folds) + 1)
+    watched = bar.alive and not arguments.quiet
     with Record(record, scale, resumed=False) as written:
 
         def told(fold: int | None, point: dict[str, Any], state: Any) -> None:
             written.write(point, fold, state)
-            if not arguments.quiet:
+            bar.done = len(folds) if fold is None else fold
+            if watched:
                 bar(state)
 
         try:
