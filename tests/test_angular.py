@@ -31,7 +31,9 @@ HEADS = {
     "l2 softmax": (losses.l2_softmax(12.0), None, 12, True, False),
     "cosface": (losses.cosface(), lambda t: mpmath.cos(t) - mpmath.mpf(0.35), 64, True, True),
     "arcface": (losses.arcface(), arc(mpmath.mpf(0.5), np.pi - 0.5), 64, True, True),
-    "combined": (losses.combined_margin(1.0, 0.3, 0.2, 30.0), lambda t: arc(mpmath.mpf(0.3), np.pi - 0.3)(t) - mpmath.mpf(0.2), 30, True, True),
+    "combined": (
+        losses.combined_margin(1.0, 0.3, 0.2, 30.0), lambda t: arc(mpmath.mpf(0.3), np.pi - 0.3)(t) - mpmath.mpf(0.2), 30, True, True,
+    ),
     "combined, angle shorter": (
         losses.combined_margin(0.9, 0.4, 0.15, 30.0),
         lambda t: mpmath.cos(mpmath.mpf(0.9) * t + mpmath.mpf(0.4)) - mpmath.mpf(0.15) if t < (np.pi - 0.4) / 0.9
@@ -40,7 +42,9 @@ HEADS = {
     ),
     "sphereface": (losses.a_softmax(4, 0.0), sphere(4, 0), 1, False, True),
     "sphereface, mixed": (losses.a_softmax(3, 5.0), sphere(3, 5), 1, False, True),
-    "sphereface of unit features": (losses.compose(losses.Cosine(), losses.SphereMargin(4, 1.0), losses.Scale(8.0)), sphere(4, 1), 8, True, True),
+    "sphereface of unit features": (
+        losses.compose(losses.Cosine(), losses.SphereMargin(4, 1.0), losses.Scale(8.0)), sphere(4, 1), 8, True, True,
+    ),
     "no margin, free features": (losses.compose(losses.Cosine(features=False), losses.Scale(2.0)), mpmath.cos, 2, False, True),
 }  # fmt: skip
 each = pytest.mark.parametrize("name", HEADS)

@@ -41,6 +41,7 @@ ABSTRACT = {
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.loss", "losses.scores"): "the temperature is a number that is learned too (`temperature_gradient`)",
     ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
     ("losses.longtail", "losses.*"): "losses by name are put together from parts",
     ("losses.angular", "losses.*"): "losses by name are put together from parts",

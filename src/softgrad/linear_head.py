@@ -56,7 +56,8 @@ def linear_value_and_grad(
         blocks.rows(rows_X, rows.y, rows.r, len(W), dX), kernels.choose(rows_X, len(W), loss, wrt_X=wrt_X), loss, W.shape, loss.total(rows),
         arrays.number(f"{call}(l2)", l2, 0), True, dtype,
     )  # fmt: skip
-    with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call
+    # one thread of BLAS, or those of a scalar product spin on into the user's next call; what inf in coef makes invalid is told below
+    with threads.blas(1), np.errstate(invalid="ignore"):
         value, gradient = objective.value_gradient(objective.join(W, b))
     G, g = objective.split(gradient)
     if not (np.isfinite(value) and np.isfinite(g).all()):
