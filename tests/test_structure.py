@@ -45,6 +45,7 @@ MEANT = {
     ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
     ("losses.longtail", "losses.*"): "losses by name are put together from parts",
     ("losses.angular", "losses.*"): "losses by name are put together from parts",
+    ("losses.sampled", "losses.composed"): "the sampled classes of a row have their cross-entropy",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",

@@ -20,6 +20,7 @@ from softgrad.losses.head import Cosine, Linear
 from softgrad.losses.longtail import adjusted_scores, balanced_softmax, ldam, logit_adjusted
 from softgrad.losses.loss import Loss
 from softgrad.losses.margins import AngularMargin, SphereMargin
+from softgrad.losses.sampled import SampledGradient, sampled_softmax
 from softgrad.losses.scores import LabelMargin, PriorShift, Scale, SoftCap, Temperature
 from softgrad.losses.sigmoid import Sigmoid
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
@@ -27,11 +28,11 @@ from softgrad.losses.targets import Labels, ManyLabels, Smoothed
 from softgrad.losses.weights import ManyWeights, Weights
 
 __all__ = [
-    "AngularMargin", "Cosine", "LabelMargin", "Labels", "Linear", "Loss", "ManyLabels", "ManyWeights", "PriorShift", "Scale", "Sigmoid",
-    "Smoothed", "SoftCap", "Softmax", "SphereMargin", "Temperature", "Weights",
+    "AngularMargin", "Cosine", "LabelMargin", "Labels", "Linear", "Loss", "ManyLabels", "ManyWeights", "PriorShift",
+    "SampledGradient", "Scale", "Sigmoid", "Smoothed", "SoftCap", "Softmax", "SphereMargin", "Temperature", "Weights",
     "a_softmax", "a_softmax_lambda", "adacos_scale", "adjusted_scores", "arcface", "balanced_softmax", "combined_margin", "compose",
-    "cosface", "cross_entropy", "l2_softmax", "ldam", "log_softmax", "logit_adjusted", "logsumexp", "normface", "softmax",
-    "softmax_jacobian",
+    "cosface", "cross_entropy", "l2_softmax", "ldam", "log_softmax", "logit_adjusted", "logsumexp", "normface", "sampled_softmax",
+    "softmax", "softmax_jacobian",
 ]  # fmt: skip
 
 
