@@ -15,7 +15,11 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(m.name for m in pkgutil.walk_packages(softgrad.__path__, "softgrad.") if not m.name.endswith(("__main__", "_native")))
 PUBLIC = {
     "softgrad": ["softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"],
-    "softgrad.losses": ["cross_entropy"],
+    "softgrad.losses": [
+        "cross_entropy", "l2_softmax", "normface", "a_softmax", "a_softmax_lambda", "cosface", "arcface", "combined_margin", "adacos_scale",
+        "logit_adjusted", "balanced_softmax", "ldam", "adjusted_scores", "sampled_softmax", "Cosine", "Scale", "SoftCap", "PriorShift",
+        "LabelMargin", "AngularMargin", "SphereMargin",
+    ],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],
 }

@@ -1,5 +1,6 @@
 """The main idea: a loss is put together from parts, and its gradient follows from theirs.
 
+    head:    z = W x + b, or cosines     (AbstractHead, where the loss is fused with features; else z is given)
     row i:   u = phi_k(... phi_1(z; y); y)    scores: temperature, offsets, margins      (AbstractScores, in order)
              a = omega o q,  A = sum a        targets q (labels, smoothed, distributions), class weights omega
              l = A lse(u) - a.u               link: cross-entropy of softmax, or another (AbstractLink)
