@@ -14,7 +14,7 @@ from softgrad.losses.angular import (
     cosface,
     l2_softmax,
     normface,
-)  # fmt: skip
+)
 from softgrad.losses.composed import compose
 from softgrad.losses.head import Cosine, Linear
 from softgrad.losses.longtail import adjusted_scores, balanced_softmax, ldam, logit_adjusted
