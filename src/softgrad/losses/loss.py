@@ -34,7 +34,7 @@ from softgrad.losses.part import (
     AbstractWeights,
     Floats,
     Pair,
-)  # fmt: skip
+)
 from softgrad.losses.scores import Temperature
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
