@@ -61,6 +61,7 @@ MEMBERS = {
     "hot and weighted": Member(lambda: losses.cross_entropy(temperature=1.7, class_weight=OMEGA), symmetric=False),
     "labels only": Member(lambda: losses.compose(losses.Labels())),
     "scaled": Member(lambda: losses.compose(losses.Scale(2.5))),
+    "scaled, hot": Member(lambda: losses.compose(losses.Temperature(3.0), losses.Scale(7.0), losses.Smoothed(0.2))),
     "capped": Member(lambda: losses.compose(losses.SoftCap(3.0))),
     "capped, hot": Member(lambda: losses.compose(losses.Temperature(0.7), losses.SoftCap(2.0), losses.Smoothed(0.1))),
     "prior": Member(lambda: losses.logit_adjusted(COUNTS, 1.3), symmetric=False),

@@ -41,6 +41,7 @@ ABSTRACT = {
 # Arrows between rooms of one floor that are meant, and why.
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
+    ("losses.loss", "losses.scores"): "the temperature is a number that is learned too (`temperature_gradient`)",
     ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
     ("losses.longtail", "losses.*"): "losses by name are put together from parts",
     ("losses.angular", "losses.*"): "losses by name are put together from parts",
@@ -50,6 +51,7 @@ MEANT = {
     ("losses.squared", "losses.softmax"): "the probabilities of Brier's loss are a softmax's",
     ("losses.bi_tempered", "losses.entmax"): "tempered probabilities are entmax's",
     ("losses.links_named", "losses.*"): "a loss with a name of its own is made of parts",
+    ("losses.sampled", "losses.composed"): "the sampled classes of a row have their cross-entropy",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
     ("losses.groups", "losses.softmax"): "exact differences of scores are softmax's craft",
     ("losses.hierarchical", "losses.softmax"): "one softmax over the leaves gives HXE's probabilities",

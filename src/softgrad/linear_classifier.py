@@ -192,7 +192,7 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return z
 
     def _linked(self, link: Callable[[Loss, NDArray[Any]], NDArray[Any]], z: NDArray[Any]) -> NDArray[Any]:
-        full = z if z.shape[1] > 1 else np.hstack([np.zeros_like(z), z])
+        full = z if z.shape[1] > 1 else np.hstack([-z / 2, z / 2])  # as they were in training: not every loss forgives a shift
         return link(self._loss(), full.astype(np.float64))
 
 

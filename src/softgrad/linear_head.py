@@ -62,7 +62,8 @@ def linear_value_and_grad(
 
     objective = over(rows)
     theta = objective.join(W, b)
-    with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call
+    # one thread of BLAS, or those of a scalar product spin on into the user's next call; what inf in coef makes invalid is told below
+    with threads.blas(1), np.errstate(invalid="ignore"):
         if loss.mining is not None and not np.isnan(losses := objective.losses(theta)).any():
             objective = over(replace(rows, r=loss.mined(rows.r, losses)))
         value, gradient = objective.value_gradient(theta)

@@ -7,8 +7,9 @@
     features not normalised: u = |x| phi, and dx gets the length back: sum_{j != y} h_j w^_j + h_y (phi x^ - phi_theta v / s)
 
 By the cosine, phi has the slope -phi_theta / s, without bound towards 0 and pi; v / s is a unit vector at every angle. Where the two
-vectors are parallel but for rounding any tangent would do, and the gradient there is 0. v comes from w^ - x^, or their sum beyond pi/2,
-which is small where v is, so that it keeps its digits. What a margin touches is n x D, and done in float64.
+vectors are parallel but for rounding any tangent would do, and the gradient there is 0. v is the part across x^ of d = w^ - x^ (of the sum
+beyond pi/2), which is small where v is, so that it keeps its digits; s = |d| sqrt(1 - |d|^2 / 4). Parts along x^ and w^ are taken out
+once, of the whole sums. What a margin touches is n x D, and done in float64.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class CosineHead(AbstractKernel):
         step = max(16, CELLS // max(W.shape))
         for tile in (block.part(slice(i, i + step)) for i in range(0, block.X.shape[0], step)):
             rows = counted(tile)
-            at = Directions(rows, loss, vectors)
+            at = Directions(rows, loss, vectors, lengths)
             with np.errstate(invalid="ignore", over="ignore"):  # of inf and NaN; the row formula finds the row
                 z = at.scores(W) + intercept
             losses = np.empty(len(rows.r))
@@ -73,7 +74,7 @@ def without_margin(loss: Loss) -> Loss:
 class Directions:
     """A tile's rows as unit vectors, the angles to their labels where there is a margin, and the way from dL/du back to vectors."""
 
-    def __init__(self, rows: Block, loss: Loss, vectors: Floats):
+    def __init__(self, rows: Block, loss: Loss, vectors: Floats, lengths: Floats):
         X = rows.X.toarray() if hasattr(rows.X, "indptr") else rows.X
         self.unit, self.length = units(X.astype(np.float64))
         self.on_sphere = loss.head.features  # type: ignore[attr-defined] - of Cosine, the one head besides Linear
@@ -81,24 +82,23 @@ class Directions:
         self.margin = None if without_margin(loss) is loss else loss.scores[0]
         if self.margin is not None:
             self.y = labels(rows.y)
-            self._measure(vectors[self.y])
+            self._measure(vectors[self.y], lengths[self.y])
 
-    def _measure(self, w: Floats) -> None:
-        x = self.unit
-        c = np.einsum("ij,ij->i", x, w)
-        near = np.where(c >= 0, 1.0, -1.0)[:, None]
-        d = w - near * x
-        v, v_class = tangential(d, x), tangential(-near * d, w)
-        s = np.sqrt(np.einsum("ij,ij->i", v, v))
+    def _measure(self, w: Floats, w_length: Floats) -> None:
+        c = np.einsum("ij,ij->i", self.unit, w)[:, None]
+        self.near = np.where(c >= 0, 1.0, -1.0)
+        self.d = w - self.near * self.unit
+        q = np.einsum("ij,ij->i", self.d, self.d)[:, None]
+        s = np.where((self.length > 0) & (w_length > 0), np.sqrt(q * np.maximum(1 - q / 4, 0)), 1.0)
         self.phi, phi_theta, _ = self.margin.of_angle(c, s)  # type: ignore[union-attr]
-        fall = -phi_theta * np.divide(1.0, s, out=np.zeros_like(s), where=s > PARALLEL)
-        self.to_x, self.to_w = fall[:, None] * v, fall[:, None] * v_class
+        self.fall = -phi_theta * np.divide(1.0, s, out=np.zeros_like(s), where=s > PARALLEL)
+        self.along = self.phi - self.fall * (c - self.near)  # phi x^ + fall v = along x^ + fall d
 
     def scores(self, W: NDArray[Any]) -> NDArray[Any]:
         """u (n, C): cosines, the margin done, times |x| where features are not normalised."""
         z = self.unit.astype(W.dtype) @ W.T
         if self.margin is not None:
-            z[np.arange(len(z)), self.y] = self.phi
+            z[np.arange(len(z)), self.y] = self.phi[:, 0]
         return z if self.on_sphere else z * self.row.astype(W.dtype)
 
     def take(self, h: NDArray[Any]) -> None:
@@ -109,18 +109,20 @@ class Directions:
             h[at] = 0
 
     def to_classes(self, h: NDArray[Any], dW: Floats) -> None:
+        """Add dL/dw^, with parts along w^."""
         dW += h.T @ (self.row * self.unit).astype(h.dtype)
         if self.margin is not None:
-            classes, sums = sums_by_class(self.y, self.row * self.own * self.to_w)
+            classes, sums = sums_by_class(self.y, (-self.near * self.row * self.own * self.fall) * self.d)
             dW[classes] += sums
 
     def to_features(self, h: NDArray[Any], W: NDArray[Any]) -> Floats:
+        """dL/dx."""
         dX = (h @ W).astype(np.float64)
-        if self.on_sphere:
-            dX = tangential(dX, self.unit)
         if self.margin is not None:
-            dX += self.own * (self.to_x if self.on_sphere else self.to_x + self.phi[:, None] * self.unit)
-        return dX * inverse(self.length) if self.on_sphere else dX
+            dX += self.own * self.fall * self.d
+        if self.on_sphere:
+            return tangential(dX, self.unit) * inverse(self.length)
+        return dX if self.margin is None else dX + self.own * self.along * self.unit
 
 
 def units(vectors: Floats) -> tuple[Floats, Floats]:

@@ -17,7 +17,7 @@ from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
 from softgrad.losses.curves import Identity
 from softgrad.losses.loss import Loss, Rows, Schedule, schedules
-from softgrad.losses.scores import Temperature
+from softgrad.losses.scores import Scale, Temperature
 from softgrad.losses.softmax import Softmax
 from softgrad.losses.targets import Smoothed
 from softgrad.losses.weights import Weights, are_ones
@@ -45,15 +45,17 @@ def status() -> str:
 def options(loss: Loss) -> tuple[float, float, tuple[float, ...] | None] | None:
     """Temperature, smoothing and class weights of a loss that the compiled rows know; None for any other."""
     known = type(loss.link) is Softmax and type(loss.curve) is Identity and not loss.terms
-    if not (known and isinstance(loss.targets, Smoothed) and isinstance(loss.weights, Weights) and len(loss.scores) <= 1):
+    if not (known and isinstance(loss.targets, Smoothed) and isinstance(loss.weights, Weights)):
         return None
     if loss.targets.prior is not None:
         return None
     T = 1.0
     for phi in loss.scores:
-        if not isinstance(phi, Temperature):
+        if not isinstance(phi, Temperature | Scale):
             return None
-        T = phi.T
+        T = T * phi.T if isinstance(phi, Temperature) else T / phi.s
+    if not 1e-300 <= T < np.inf:  # of several together
+        return None
     return T, loss.targets.eps, loss.weights.class_weight
 
 

@@ -38,6 +38,7 @@ from softgrad.losses.named import (
     symmetric_cross_entropy,
     taylor_cross_entropy,
 )
+from softgrad.losses.sampled import SampledGradient, sampled_softmax
 from softgrad.losses.scores import LabelMargin, PriorShift, Scale, SoftCap, Temperature
 from softgrad.losses.sigmoid import Asymmetric, Sigmoid, SigmoidFocal
 from softgrad.losses.softmax import Softmax, log_softmax, logsumexp, softmax, softmax_jacobian
@@ -51,13 +52,13 @@ from softgrad.losses.zlpr import ZLPR
 __all__ = [
     "HXE", "OHEM", "ZLPR", "AngularMargin", "Asymmetric", "BiTempered", "Brier", "ConfidencePenalty", "Cosine", "CrammerSinger",
     "Divergence", "Entmax", "Focal", "Generalized", "HierarchicalSoftmax", "LabelMargin", "Labels", "Linear", "Loss", "ManyLabels",
-    "ManyWeights", "Poly1", "PriorShift", "Scale", "SelfPaced", "Sigmoid", "SigmoidFocal", "Smoothed", "SoftCap", "SoftSelfPaced",
-    "Softmax", "SphereMargin", "SquaredError", "Symmetric", "Taylor", "Teacher", "Temperature", "TopK", "Tree", "Truncated", "Weights",
-    "WestonWatkins", "ZLoss",
+    "ManyWeights", "Poly1", "PriorShift", "SampledGradient", "Scale", "SelfPaced", "Sigmoid", "SigmoidFocal", "Smoothed", "SoftCap",
+    "SoftSelfPaced", "Softmax", "SphereMargin", "SquaredError", "Symmetric", "Taylor", "Teacher", "Temperature", "TopK", "Tree",
+    "Truncated", "Weights", "WestonWatkins", "ZLoss",
     "a_softmax", "a_softmax_lambda", "adacos_scale", "adjusted_scores", "arcface", "asymmetric", "balanced_softmax", "bi_tempered",
     "binary_cross_entropy", "brier", "combined_margin", "compose", "cosface", "crammer_singer", "cross_entropy", "distillation",
     "effective_number_weights", "entmax", "entmax_alpha_slopes", "entmax_probabilities", "focal", "focal_posterior",
     "generalized_cross_entropy", "l2_softmax", "ldam", "log_softmax", "logit_adjusted", "logsumexp", "mixup", "normface", "poly1",
-    "sigmoid_focal", "softmax", "softmax_jacobian", "sparsemax", "squared_error", "symmetric_cross_entropy", "taylor_cross_entropy",
-    "weston_watkins", "zlpr",
+    "sampled_softmax", "sigmoid_focal", "softmax", "softmax_jacobian", "sparsemax", "squared_error", "symmetric_cross_entropy",
+    "taylor_cross_entropy", "weston_watkins", "zlpr",
 ]  # fmt: skip

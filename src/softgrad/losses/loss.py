@@ -1,5 +1,6 @@
 """The main idea: a loss is put together from parts, and its gradient follows from theirs.
 
+    head:    z = W x + b, or cosines     (AbstractHead, where the loss is fused with features; else z is given)
     row i:   u = phi_k(... phi_1(z; y); y)    scores: temperature, offsets, margins      (AbstractScores, in order)
              a = omega o q,  A = sum a        targets q (labels, smoothed, distributions), class weights omega
              l = A lse(u) - a.u               link: cross-entropy of softmax, or another (AbstractLink)
@@ -36,6 +37,7 @@ from softgrad.losses.part import (
     Floats,
     Pair,
 )
+from softgrad.losses.scores import Temperature
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -115,6 +117,24 @@ class Loss:
         rows = self._enter("hessian_product", scores, targets, sample_weight, reduction)
         v = arrays.like_scores("hessian_product(vectors)", vectors, rows.z.shape)
         return second_order(self, rows, v, self._scale(rows, reduction)).astype(rows.z.dtype)
+
+    def temperature_gradient(
+        self, scores: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> Any:
+        """Derivative dL/dT by the loss's one `Temperature`, wherever it stands among the maps of scores.
+
+        dL/dT = -1/T sum_j v_j dL/dv_j,   v = what `Temperature` makes of the scores;   by beta = 1/T it is -T^2 dL/dT
+
+        A cross-entropy is convex in beta (d2L/dbeta2 = Var_p(z) >= 0), not in T: fit beta, or log beta. Parameters as of the loss itself.
+        Returns a float, or (N,) with reduction="none". Raises SoftgradError where there is no Temperature, or more than one.
+
+        >>> import softgrad
+        >>> loss = softgrad.losses.cross_entropy(temperature=2.0)
+        >>> print(round(loss.temperature_gradient([[1.0, 2.0, 3.0]], [1]), 4))
+        -0.08
+        """
+        rows = self._enter("temperature_gradient", scores, targets, sample_weight, reduction)
+        return by_temperature(self, rows, self._scale(rows, reduction), reduction)
 
     @property
     def shift_invariant(self) -> bool:
@@ -279,6 +299,37 @@ def _gauss_newton(loss: Loss, at: Evaluated, v: Floats) -> Floats:
     for term in (t for t in loss.terms if t.convex):
         Hx += at.whole[:, None] * term.hessian_product(at.u, x)
     return at.slope * Hx
+
+
+def by_temperature(loss: Loss, rows: Rows, scale: float, reduction: Reduction) -> Any:
+    """dL/dT: the parts up to the temperature make v, and those after it are a loss of v."""
+    places = [k for k, phi in enumerate(loss.scores) if isinstance(phi, Temperature)]
+    if len(places) != 1:
+        rule, do = "the loss must have one part Temperature", "compose it with one"
+        arrays.refuse("temperature_gradient", rule, f"{len(places)} of them", do)
+    k = places[0]
+    T, after, slopes = loss.scores[k].T, replace(loss, scores=loss.scores[k + 1 :]), np.zeros(len(rows.r))  # type: ignore[attr-defined]
+    counted = np.flatnonzero(rows.r)
+    part = rows.part(counted)
+    v = forward(loss.scores[: k + 1], part.z.astype(np.float64), part.y)
+    if after.shift_invariant:
+        with np.errstate(invalid="ignore"):
+            v = v - v.max(axis=1, keepdims=True)  # sum_j dL/dv_j = 0: no large numbers that cancel
+    g, losses = np.empty_like(v), np.empty(len(v))
+    bad = plain(after, Rows(v, part.y, part.r), g, scale, losses)
+    if bad >= 0:
+        arrays.bad_scores("scores", int(counted[bad]))
+    with np.errstate(invalid="ignore"):
+        slopes[counted] = -np.where(g == 0, 0.0, v * g).sum(axis=1) / T  # an impossible class has v = -inf and g = 0
+    return slopes.astype(rows.z.dtype) if reduction == "none" else float(slopes.sum())
+
+
+def forward(scores: tuple[AbstractScores, ...], z: Floats, y: NDArray[Any]) -> Floats:
+    """What maps of scores make of z."""
+    u: Pair = (z, np.zeros_like(z))
+    for phi in scores:
+        u = phi.forward(u, y)
+    return u[0] + u[1]
 
 
 class Evaluated:

@@ -165,7 +165,10 @@ class LabelMargin(AbstractScores):
     margins: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "margins", arrays.class_weight("LabelMargin(margins)", self.margins))
+        margins = arrays.class_weight("LabelMargin(margins)", self.margins)
+        if not margins:
+            arrays.refuse("LabelMargin(margins)", "must have a number for each class", "none", "pass shape (C,)")
+        object.__setattr__(self, "margins", margins)
 
     keeps_shifts = True
     affine = True
