@@ -15,10 +15,14 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(m.name for m in pkgutil.walk_packages(softgrad.__path__, "softgrad.") if not m.name.endswith(("__main__", "_native")))
 PUBLIC = {
     "softgrad": ["softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"],
-    "softgrad.losses": ["cross_entropy"],
+    "softgrad.losses": [
+        "cross_entropy", "compose", "focal", "focal_posterior", "poly1", "generalized_cross_entropy", "taylor_cross_entropy",
+        "symmetric_cross_entropy", "distillation", "mixup", "effective_number_weights", "Truncated", "ZLoss", "ConfidencePenalty",
+        "Divergence", "Teacher", "TopK", "OHEM", "SelfPaced", "SoftSelfPaced",
+    ],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

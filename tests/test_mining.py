@@ -41,6 +41,8 @@ def test_what_is_chosen(name):
     rule, expected = CHOSEN[name]
     assert rule.weights(L).tolist() == pytest.approx(expected)
     assert rule.weights(L[:0]).shape == (0,)
+    if not isinstance(rule, SelfPaced | SoftSelfPaced):
+        assert rule.kept(7) <= sum(expected)
 
 
 def parts(rule=None):
