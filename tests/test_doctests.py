@@ -21,7 +21,7 @@ PUBLIC = {
     "softgrad.losses": [name for name in softgrad.losses.__all__ if name != "Loss"],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+import streaming
 import zoo
+from streaming import small_blocks, write_pair
 from trainings import problem
 
 import softgrad
@@ -39,6 +41,8 @@ def test_what_is_chosen(name):
     rule, expected = CHOSEN[name]
     assert rule.weights(L).tolist() == pytest.approx(expected)
     assert rule.weights(L[:0]).shape == (0,)
+    if not isinstance(rule, SelfPaced | SoftSelfPaced):
+        assert rule.kept(7) <= sum(expected)
 
 
 def parts(rule=None):
@@ -141,6 +145,16 @@ def test_a_linear_head_has_the_same_bits_from_many_tiles_and_threads(monkeypatch
     assert found.pop()[0] == pytest.approx(expected, rel=1e-12)
     with pytest.raises(softgrad.SoftgradError, match="row 5, column 0"):
         softgrad.linear_value_and_grad(X, y, coef, loss=loss)
+
+
+def test_rows_on_disk_give_the_bits_of_rows_in_memory(tmp_path, monkeypatch):
+    small_blocks(monkeypatch)
+    X, y, W = streaming.head()
+    data = softgrad.data.stream(write_pair(tmp_path, X, y))
+    loss = losses.compose(losses.Focal(), OHEM(0.1))
+    found, expected = (softgrad.linear_value_and_grad(rows, y, W, loss=loss) for rows in (data.X, X))
+    assert found[0] == expected[0]
+    assert np.array_equal(found[1], expected[1])
 
 
 # ---- mini-batches ---------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class Curvature:
         steep = 0.5 / temperature**2
         return Reach(seen * steep * self.largest + l2, chance * steep * self.row, self.score / temperature)
 
+    def reach_of_chosen(self, kept: int, temperature: float, l2: float) -> Reach:
+        """The same where a rule chooses rows: their mean is at most as steep as the steepest row, and chance is that of `kept` rows."""
+        row = 0.5 / temperature**2 * self.row
+        return Reach(row + l2, row / kept, self.score / temperature)
+
 
 def measure(rows: Block, w: NDArray[np.float64], intercept: bool, seed: int, dtype: np.dtype[Any]) -> Curvature:
     """Curvature of rows with weights w, from a sample of those that count."""

@@ -212,8 +212,9 @@ class Descent:
         heat = self.solver.temperature_schedule
         steep = steepness(self.problem.loss, self.problem.n_classes)  # 1/2 for cross-entropy, its own temperature included
         T = point.temperature * min(heat.at(0.0), heat.at(1.0)) / np.sqrt(2 * steep)
-        size = self.size if self.problem.loss.mining is None else 1  # who chooses rows may choose the steepest: L_1 = max_i L_i
-        return self.solver.direction.safe_rate(self.curvature.reach(size, T, point.l2))
+        mining, reach = self.problem.loss.mining, self.curvature.reach(self.size, T, point.l2)
+        reach = reach if mining is None else self.curvature.reach_of_chosen(mining.kept(self.size), T, point.l2)
+        return self.solver.direction.safe_rate(reach)
 
     def _inwards(self, T: float) -> NDArray[np.float64]:
         """The start as coefficients of x~ at the temperature T."""

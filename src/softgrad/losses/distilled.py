@@ -83,7 +83,7 @@ class Teacher(AbstractTargets):
     hard = False
 
     def enter(self, argument: str, y: ArrayLike, n: int, n_classes: int, ignore_index: int | None) -> NDArray[Any]:
-        if np.ndim(y) == 1:
+        if arrays.floats(argument, y).ndim == 1:
             return arrays.targets(argument, y, n, n_classes, ignore_index)
         t = arrays.like_scores(argument, y, (n, n_classes))
         broken = ~np.isfinite(t.max(axis=1, initial=-np.inf))

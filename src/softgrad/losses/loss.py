@@ -143,7 +143,7 @@ class Loss:
 
     @property
     def convex(self) -> bool:
-        """Whether every row's loss is convex in its scores, whatever they are; then a linear head has one optimum."""
+        """Whether every row's loss is convex in its scores, whatever they are; then a linear head has one optimum, if no rows are mined."""
         curve = self.curve.linear or self.curve.convex(one_hot=self.targets.hard)
         parts = self.link.convex and curve and all(t.convex for t in self.terms)
         return parts and all(part.affine for part in self.scores)

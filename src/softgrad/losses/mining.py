@@ -36,7 +36,10 @@ class TopK(AbstractMining):
         arrays.whole("TopK(k)", self.k, 1)
 
     def weights(self, losses: Floats) -> Floats:
-        return hardest(losses, self.k)
+        return hardest(losses, self.kept(len(losses)))
+
+    def kept(self, n: int) -> int:
+        return min(self.k, n)
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,13 @@ class OHEM(AbstractMining):
         arrays.number("OHEM(threshold)", self.threshold, 0, 1)
 
     def weights(self, losses: Floats) -> Floats:
-        v = hardest(losses, max(self.at_least, math.ceil(self.share * len(losses))))
+        v = hardest(losses, self.kept(len(losses)))
         if self.threshold > 0:
             v[losses >= -math.log(self.threshold)] = 1.0
         return v
+
+    def kept(self, n: int) -> int:
+        return min(max(self.at_least, math.ceil(self.share * n)), n)
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,9 @@ class SelfPaced(AbstractMining):
     def weights(self, losses: Floats) -> Floats:
         return (losses < self.threshold).astype(np.float64)
 
+    def kept(self, n: int) -> int:
+        return n
+
 
 @dataclass(frozen=True)
 class SoftSelfPaced(AbstractMining):
@@ -115,6 +124,9 @@ class SoftSelfPaced(AbstractMining):
 
     def weights(self, losses: Floats) -> Floats:
         return np.maximum(0.0, 1 - losses / self.threshold)
+
+    def kept(self, n: int) -> int:
+        return n
 
 
 def hardest(losses: Floats, k: int) -> Floats:

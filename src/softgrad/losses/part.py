@@ -181,3 +181,7 @@ class AbstractMining(ABC):
     @abstractmethod
     def weights(self, losses: Floats) -> Floats:
         """v (n,) in [0, 1] for the losses L_i (n,) of the rows that count, without their sample weights."""
+
+    @abstractmethod
+    def kept(self, n: int) -> int:
+        """How many of n rows a stochastic step follows, at least; n for rules that let go of rows which a step has thrown off."""

@@ -127,7 +127,7 @@ def mixup(y1: ArrayLike, y2: ArrayLike, lam: ArrayLike, n_classes: int) -> Float
     array([[0.75, 0.  , 0.25],
            [0.  , 1.  , 0.  ]])
     """
-    C, n = arrays.whole("mixup(n_classes)", n_classes, 1), len(np.asarray(y1))
+    C, n = arrays.whole("mixup(n_classes)", n_classes, 1), len(np.atleast_1d(arrays.floats("mixup(y1)", y1)))
     q1, q2 = (one_hot(arrays.targets(f"mixup({name})", y, n, C), C) for name, y in (("y1", y1), ("y2", y2)))
     share = arrays.floats("mixup(lam)", lam).astype(np.float64)
     if share.shape not in ((), (n,)):

@@ -49,7 +49,7 @@ class Weights(AbstractWeights):
 
     def shares(self, y: NDArray[Any], n_classes: int) -> Floats:
         omega = self.omega(n_classes)
-        return omega[y] if y.ndim == 1 else (y * omega).sum(axis=1)  # each row by itself: a product by BLAS has bits that depend on n
+        return omega[y] if y.ndim == 1 else np.einsum("ij,j->i", y, omega)  # y @ omega has bits that depend on n
 
     def total(self, y: NDArray[Any], r: Floats, n_classes: int) -> float:
         if y.ndim == 2:
