@@ -10,7 +10,7 @@ digits. Newton is taken on P^b / b, which as a norm of 1 + b (d - h) is nearly s
 
     h <- h + P (1 - P^-b) / (b sum g)
 
-from h = 0 never go over the root, and one is enough where all p are alike, or b = 0; on r itself there were up to ten times as many.
+from h = 0 never go over the root, and one is enough where all p are alike, or b = 0; on r itself there were more.
 With w_j = 1 + b (d_j - h), which is p_j^b on the support, k_j = h - d_j and s_j = 1 - p_j the loss of a label y has positive terms:
 
     l_y = ((k_y - s_y) + b s_y k_y + sum_{j != y} p_j w_j) / alpha,   k - s = sum_{n >= 2} (1 - b) ... (n - 1 - b) / n! s^n
