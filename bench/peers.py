@@ -71,6 +71,25 @@ def torch_scores(Z: np.ndarray, y: np.ndarray) -> Side:
     return Side(call, lambda loss: (float(loss.detach()), scores.grad.numpy()), before)
 
 
+def entmax_scores(Z: np.ndarray, y: np.ndarray) -> Side:
+    """Forward and backward of Entmax15Loss of the entmax package on scores."""
+    from entmax import Entmax15Loss  # pyright: ignore[reportMissingImports] - a peer, not a dependency
+
+    torch = torch_module()
+    scores, labels = torch.from_numpy(Z).requires_grad_(), torch.from_numpy(y)
+    criterion = Entmax15Loss(reduction="elementwise_mean")
+
+    def call() -> Any:
+        loss = criterion(scores, labels)
+        loss.backward()
+        return loss
+
+    def before() -> None:
+        scores.grad = None
+
+    return Side(call, lambda loss: (float(loss.detach()), scores.grad.numpy()), before)
+
+
 def sklearn_fit(X: Any, y: np.ndarray, C: float, max_iter: int) -> Any:
     """LogisticRegression (lbfgs), stopped by max_iter alone."""
     from sklearn.exceptions import ConvergenceWarning

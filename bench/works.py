@@ -23,6 +23,7 @@ WORKS = (
     Work("head", "loss + gradient 50000 x 3072 x 10: scikit-learn, torch, bytes, physical limits", head.run),
     Work("head-classes", "loss + gradient with 100 and 1000 classes: scikit-learn", head.run_classes),
     Work("scores", "cross-entropy + gradient on scores, new array and out=: torch", scores.run),
+    Work("entmax", "entmax 1.5 + gradient on scores 20000 x 1000: the entmax package", scores.run_entmax),
     *(
         Work(name, f"time of a fit of {case.problem} to a relative gap of {case.gap:g}: scikit-learn", fit.runner(case))
         for name, case in fit.CASES.items()

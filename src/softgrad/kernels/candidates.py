@@ -2,7 +2,7 @@
 
 Entmax gives 0 to every class further than 1 / (alpha - 1) below the largest score. What is left of a row, its label in front, goes through
 the plain formula as a row of its own, padded with impossible classes; everywhere else the gradient is 0. A row's width is 8, 16, 32, ...
-by its own count, so that its bits do not depend on its neighbours.
+by its own count, so that its bits do not depend on its neighbours; rows wider than half of the classes stay as they are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from softgrad.losses.curves import Identity
 from softgrad.losses.entmax import Entmax
-from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
+from softgrad.losses.loss import ROWS, Loss, Rows, Schedule, plain, schedules
 from softgrad.losses.scores import Temperature
 from softgrad.losses.targets import Labels, Smoothed
 from softgrad.losses.weights import Weights
 
-SCORES = 1 << 20  # of a tile: fewer would cost more in calls than they save in reading
+SCORES = 1 << 21  # of a tile: fewer would cost more in calls than they save in reading
 NARROWEST = 8
 
 
@@ -54,41 +54,55 @@ def _score_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, 
         broken = loss.link.broken(z)
         if broken.any():
             return int(k[broken.argmax()])
-        losses[whole], found = _tile(few, Rows(z, rows.y[whole], r), out is not None, scale, reach(loss) or np.inf)
-        if out is not None:
-            out[whole] = 0
-            row, column, gradient = found
-            out[k[row], column] = gradient
+        g = None if out is None else out[whole]
+        losses[whole] = _tile(few, Rows(z, rows.y[whole], r), g, scale, reach(loss) or np.inf)
+        if out is not None and whole is k:
+            out[k] = g
     return -1
 
 
-def _tile(few: Loss, rows: Rows, with_gradient: bool, scale: float, far: float) -> tuple[Any, tuple[Any, Any, Any]]:
-    """Losses (n,), and the gradient where it may not be 0: rows, columns, values."""
-    z, (n, C), here = rows.z, rows.z.shape, np.arange(len(rows.y))
+def _tile(few: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, far: float) -> NDArray[np.float64]:
+    """Losses (n,); out takes the gradient and may be the scores themselves: a row is written when it has been read."""
+    z, (n, C), losses = rows.z, rows.z.shape, np.empty(len(rows.y))
     near = z >= z.max(axis=1, keepdims=True) - z.dtype.type(far)
-    near[here, rows.y] = True
+    near[np.arange(n), rows.y] = True
     row, column = np.divmod(np.flatnonzero(near), C)
     counts = np.bincount(row, minlength=n)
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     y = rows.y[row]
     place = np.where(column == y, 0, place + (column < y))
-    width = np.minimum(NARROWEST << np.ceil(np.log2(np.maximum(counts / NARROWEST, 1))).astype(np.int64), C)
-    values, gradient, losses = z[row, column], np.empty(len(row), z.dtype), np.empty(n)
+    width = NARROWEST << np.ceil(np.log2(np.maximum(counts / NARROWEST, 1))).astype(np.int64)
     for K in np.unique(width):
-        chosen, mine = np.flatnonzero(width == K), width[row] == K
-        at = (np.searchsorted(chosen, row[mine]), place[mine])
-        u = np.full((len(chosen), K), -np.inf, z.dtype)
-        u[at] = values[mine]
-        g, part = np.empty_like(u) if with_gradient else None, np.empty(len(chosen))
+        chosen = np.flatnonzero(width == K)
+        if K > C // 2:  # most of the row
+            _whole(few, rows, chosen, out, scale, losses)
+            continue
+        mine = np.flatnonzero(width[row] == K)
+        at, u = (np.searchsorted(chosen, row[mine]), place[mine]), np.full((len(chosen), K), -np.inf, z.dtype)
+        u[at] = z[row[mine], column[mine]]
+        g, part = None if out is None else np.empty_like(u), np.empty(len(chosen))
         plain(few, Rows(u, np.zeros(len(chosen), np.int64), rows.r[chosen]), g, scale, part)
         losses[chosen] = part
-        if g is not None:
-            gradient[mine] = g[at]
-    return losses, (row, column, gradient)
+        if out is not None and g is not None:
+            out[chosen] = 0
+            out[row[mine], column[mine]] = g[at]
+    return losses
 
 
-def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:  # noqa: ARG001 - every type will do
-    return None if reach(loss) is None else _score_rows
+def _whole(loss: Loss, rows: Rows, chosen: NDArray[np.intp], out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> None:
+    """Rows that are not worth narrowing, as the plain formula takes them: so many that they stay in cache."""
+    step = max(1, ROWS // rows.z.shape[1])
+    for k in (chosen[i : i + step] for i in range(0, len(chosen), step)):
+        part = rows.part(k)
+        g, found = None if out is None else np.empty_like(part.z), np.empty(len(k))
+        plain(loss, part, g, scale, found)
+        losses[k] = found
+        if out is not None:
+            out[k] = g
+
+
+def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:
+    return _score_rows if dtype in (np.float32, np.float64) and reach(loss) is not None else None
 
 
 schedules.append(_offer)

@@ -2,16 +2,16 @@
 
     b = alpha - 1,   exp_b(x) = [1 + b x]_+^(1/b)   (exp(x) for b = 0)
     d_j = u_j - u_am <= 0,   p_j = exp_b(d_j - h)   (am: the largest score; h >= 0: how far above it the sum's logarithm lies)
-    h solves   sum_{j != am} p_j - (1 - p_am) = 0;   call the left side r and P = sum_j p_j = 1 + r
+    h solves   sum_{j != am} p_j - (1 - p_am) = 0;   call the left side r, and P = sum_j p_j = 1 + r
     g_j = p_j^(1 - b) = -dp_j/dh on the support, 0 elsewhere;   dp/du = diag(g) - g g' / sum g
 
-r is a difference of two small sums where one class has it all, not of P and 1, so that a probability or a loss of 1e-20 keeps its
+r is a difference of two small numbers where one class has it all, not of P and 1, so that a probability or a loss of 1e-20 keeps its
 digits. Newton is taken on P^b / b, which as a norm of 1 + b (d - h) is nearly straight and bends one way: its steps
 
     h <- h + P (1 - P^-b) / (b sum g)
 
-from h = 0 never go over the root, and one is enough where all p are alike, or b = 0. On r itself there were twice as many. With
-w_j = 1 + b (d_j - h), which is p_j^b on the support, k_j = h - d_j and s_j = 1 - p_j the loss of a label y has positive terms too:
+from h = 0 never go over the root, and one is enough where all p are alike, or b = 0; on r itself there were more.
+With w_j = 1 + b (d_j - h), which is p_j^b on the support, k_j = h - d_j and s_j = 1 - p_j the loss of a label y has positive terms:
 
     l_y = ((k_y - s_y) + b s_y k_y + sum_{j != y} p_j w_j) / alpha,   k - s = sum_{n >= 2} (1 - b) ... (n - 1 - b) / n! s^n
 
