@@ -6,6 +6,7 @@ label one of them is 0 and the measure is the entry itself.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from itertools import pairwise
 
 import mpmath
@@ -39,12 +40,22 @@ def isa(request):
     native.use(before)
 
 
+def formula(C, class_weight, temperature, smoothing):
+    """Cross-entropy with its options, as the kernels take a loss."""
+    w = np.ones(C) if class_weight is None else class_weight
+    slope = Fraction(1) / Fraction(temperature)
+    plain = class_weight is None and smoothing == 0
+    return native.Formula(None if plain else w * (1 - smoothing), w * (smoothing / C) if smoothing else None, None, float(slope),
+                          float(slope - Fraction(float(slope))), 0.0, "Identity", [])
+
+
 def score_rows(scores, *, labels=None, targets=None, class_weight=None, row_weight=None, temperature=1.0, smoothing=0.0,
                scale=1.0, out="fresh"):
     """The kernel with the defaults of a plain cross-entropy; gives (first bad row, losses, gradient)."""
     losses = np.full(len(scores), 7.0)
     gradient = np.full_like(scores, 7.0) if isinstance(out, str) else out
-    bad = native.score_rows(scores, gradient, labels, targets, class_weight, row_weight, temperature, smoothing, scale, losses)
+    asked = formula(scores.shape[1], class_weight, temperature, smoothing)
+    bad = native.score_rows(scores, gradient, asked, labels, targets, row_weight, None, scale, losses, None)
     return bad, losses, gradient
 
 
@@ -287,8 +298,8 @@ def head_rows(X, coef, intercept, labels, *, targets=None, class_weight=None, ro
               scale=1.0, want_X=True):
     losses, grad_intercept = np.full(len(X), 7.0), np.full(len(coef), 7.0)
     grad_coef, grad_X = np.full_like(coef, 7), np.full(X.shape, 7, dtype=coef.dtype) if want_X else None
-    bad = native.head_rows(X, coef, intercept, labels, targets, class_weight, row_weight, temperature, smoothing, scale,
-                           losses, grad_coef, grad_intercept, grad_X)
+    asked = formula(len(coef), class_weight, temperature, smoothing)
+    bad = native.head_rows(X, coef, intercept, asked, labels, targets, row_weight, None, scale, losses, grad_coef, grad_intercept, grad_X)
     return bad, losses, (grad_coef, grad_intercept, grad_X)
 
 
@@ -385,8 +396,8 @@ def test_sparse_head_agrees_with_float64(isa, dtype, C):
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     for temperature, smoothing in ((1.0, 0.0), (1.4, 0.1)):
         losses, grad_t, grad_intercept = np.full(n, 7.0), np.ones((D, C), dtype), np.full(C, 7.0)
-        bad = native.csr_rows(indptr, indices, data, np.ascontiguousarray(coef.T), intercept, labels, None, None, weight,
-                              temperature, smoothing, 0.5, losses, grad_t, grad_intercept)
+        bad = native.csr_rows(indptr, indices, data, np.ascontiguousarray(coef.T), intercept, formula(C, None, temperature, smoothing),
+                              labels, None, weight, None, 0.5, losses, grad_t, grad_intercept)
         truth = linear_truth(dense, coef, intercept, labels, row_weight=weight, temperature=temperature, smoothing=smoothing,
                              scale=0.5)
         grown = (truth[2][0] + 1, truth[2][1], None), (truth[3][0] + 1, truth[3][1], None)
