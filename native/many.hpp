@@ -25,7 +25,7 @@ struct Label { bool top; double below; };
 
 // The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL. Lanes past the end are infinitely far.
 template <class T> struct Given {
-    const T *x;
+    const T *x, *next;      // next: what to ask for while this row is being worked on
     const Vec<T> m;
 
     Label label(std::int64_t y) const { return {x[y] == m[0], double(m[0]) - double(x[y])}; }
@@ -33,14 +33,11 @@ template <class T> struct Given {
     template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
     INLINE Mask<T> is_top(Pair<T> d) const { return d.hi == T(0); }
-    INLINE void ask_ahead(std::int64_t j, int bytes) const {        // for the next row, while this one is being worked on
-        for (int byte = 0; byte < bytes; byte += 64) __builtin_prefetch((const char *)(x + j) + byte, 0, 2);
-    }
 };
 
 // The same of x + lo; m_lo belongs to m.
 template <class T> struct Mapped {
-    const T *x, *lo;
+    const T *x, *lo, *next;
     const Vec<T> m, m_lo;
 
     Label label(std::int64_t y) const {
@@ -56,7 +53,6 @@ template <class T> struct Mapped {
         return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
     }
     INLINE Mask<T> is_top(Pair<T> d) const { return (d.hi == T(0)) & (d.lo == T(0)); }
-    INLINE void ask_ahead(std::int64_t, int) const {}       // x is scratch memory; who wrote it asked
 };
 
 // s, the sum of e_j = exp(slope (x_j - m)) without one maximum; KEEP: the e_j themselves too. Leaving out all lanes equal to
@@ -72,7 +68,7 @@ template <bool KEEP, class T, class Row, class Heat> double others(Row row, T *e
             Vec<T> y[N];
             Mask<T> top[N];
             Pair<T> d[N];
-            row.ask_ahead(C + b + j, N * WIDTH);
+            for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
             for (int i = 0; i < N; i++) {
                 const Pair<T> cool = row.below_top(b + j + i * L, part);
                 top[i] = row.is_top(cool);
@@ -92,40 +88,72 @@ template <bool KEEP, class T, class Row, class Heat> double others(Row row, T *e
     return tally.sum() + double(count - 1);
 }
 
-// Of the a_j of one row: their sum A, their largest, the sum of the others than that one, and sum_j a_j (m - x_j).
-template <class T> struct Spread {
-    double A, others, cross;
-    T largest;
+// Of the a_j of one row: their sum A, their largest, and the sum of the others than that one.
+template <class T> struct Shares { double A, others; T largest; };
 
-    template <class Row> Spread(const T *a, Row row, std::int64_t C) : largest(maximum(a, C)) {
-        constexpr std::int64_t block = BLOCK * LANES<T>;
-        Tally<T> rest, distance;
-        Mask<T> ties{};
-        for (std::int64_t b = 0; b < C; b += block) {
-            Vec<T> sum{}, far{};
-            sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
-                Vec<T> q = part.load(a + b + j, T(-1));
-                far += q > T(0) ? q * row.distance(b + j, part) : Vec<T>{};     // an impossible class without weight: 0 inf = 0
-                sum += q == largest || q < T(0) ? Vec<T>{} : q;
-                ties += q == largest;
-            });
-            rest.add(sum);
-            distance.add(far);
-        }
-        std::int64_t count = 0;
-        for (int i = 0; i < LANES<T>; i++) count -= ties[i];
-        others = rest.sum() + double(count - 1) * double(largest);
-        A = others + double(largest);
-        cross = distance.sum() / SMALL;
+template <class T> Shares<T> shares_of(const T *a, std::int64_t C) {
+    constexpr std::int64_t block = BLOCK * LANES<T>;
+    const T largest = maximum(a, C);
+    Tally<T> rest;
+    Mask<T> ties{};
+    for (std::int64_t b = 0; b < C; b += block) {
+        Vec<T> sum{};
+        sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
+            Vec<T> q = part.load(a + b + j, T(-1));
+            sum += q == largest || q < T(0) ? Vec<T>{} : q;
+            ties += q == largest;
+        });
+        rest.add(sum);
     }
+    std::int64_t count = 0;
+    for (int i = 0; i < LANES<T>; i++) count -= ties[i];
+    const double others = rest.sum() + double(count - 1) * double(largest);
+    return {others + double(largest), others, largest};
+}
+
+// The same for a label, whose a_j are base_j but at the label: nothing to add up for a row.
+template <class T> class LabelShares {
+   public:
+    LabelShares(const T *base, std::int64_t C) : base(base), first(0), rest(C) {
+        double before = 0, after = 0;       // sums from both ends, so that none is a difference
+        for (std::int64_t j = 0; j < C; before += double(base[j++])) rest[j] = before;
+        for (std::int64_t j = C - 1; j >= 0; after += double(base[j--])) rest[j] += after;
+        for (std::int64_t j = 1; j < C; j++) first = base[j] > base[first] ? j : first;
+    }
+
+    Shares<T> operator()(std::int64_t y, T ay) const {
+        if (ay >= base[first]) return {rest[y] + double(ay), rest[y], ay};
+        const double others = rest[first] + (double(ay) - double(base[y]));
+        return {others + double(base[first]), others, base[first]};
+    }
+
+   private:
+    const T *base;
+    std::int64_t first;
+    Buffer<double> rest;
 };
+
+// sum_j a_j (m - x_j)
+template <class T, class Row> double cross_of(const T *a, Row row, std::int64_t C) {
+    constexpr std::int64_t block = BLOCK * LANES<T>;
+    Tally<T> distance;
+    for (std::int64_t b = 0; b < C; b += block) {
+        Vec<T> far{};
+        sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
+            Vec<T> q = part.load(a + b + j, T(0));
+            far += q > T(0) ? q * row.distance(b + j, part) : Vec<T>{};     // an impossible class without weight: 0 inf = 0
+        });
+        distance.add(far);
+    }
+    return distance.sum() / SMALL;
+}
 
 template <class T, class Heat>
 class Many {
    public:
     explicit Many(const Rule<T> &rule)
-        : rule(rule), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest), a(rule.spread ? rule.C : 0),
-          x(rule.mapped ? rule.C : 0), lo(rule.mapped ? rule.C : 0) {
+        : rule(rule), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest), label_shares(rule.base, rule.spread ? rule.C : 0),
+          a(rule.spread ? rule.C : 0), x(rule.mapped ? rule.C : 0), lo(rule.mapped ? rule.C : 0) {
         if (rule.spread)
             for (std::int64_t j = 0; j < rule.C; j++) a[j] = rule.base[j];
         if (rule.mapped)
@@ -134,20 +162,21 @@ class Many {
 
     // Row i: its loss, and its gradient in g if there is one; false if the row has no softmax.
     bool operator()(std::int64_t i, const T *z, T *g) {
+        if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
         if (rule.mapped) return mapped(i, z, g);
         const T m = maximum(z, rule.C);
-        return m > -INFINITE && m < INFINITE && formula(i, Given<T>{z, all(m)}, g, double(m));
+        return m > -INFINITE && m < INFINITE && formula(i, Given<T>{z, z + rule.C, all(m)}, g, double(m));
     }
 
    private:
     const Rule<T> &rule;
     const double slope;
     const Heat heat;
+    const LabelShares<T> label_shares;
     Buffer<T> a, x, lo;
 
     bool mapped(std::int64_t i, const T *z, T *g) {
         const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
-        for (std::int64_t j = 0; j < rule.C; j += 64 / int(sizeof(T))) __builtin_prefetch(z + rule.C + j, 0, 2);
         if (rule.rows.formula.shift)
             sweep<T>(rule.C, [&](std::int64_t j, auto part) {
                 const Pair<T> sum = sum_of<T>(part.load(z + j, T(0)), part.load(rule.shift + j, T(0)));
@@ -164,7 +193,7 @@ class Many {
             top_lo = part.load(x + j, T(-INFINITE)) == m ? larger(here, top_lo) : top_lo;
         });
         const T m_lo = highest<T>(top_lo);
-        const Mapped<T> row{x, lo, all(m), all(m_lo)};
+        const Mapped<T> row{x, lo, z + rule.C, all(m), all(m_lo)};
         const bool good = m > -INFINITE && m < INFINITE && formula(i, row, g, double(m) + double(m_lo));
         if (rule.rows.moved) lo[y] = 0;
         return good;
@@ -175,13 +204,62 @@ class Many {
         return rule.spread ? spread(i, y, row, g, m) : plain(i, y, row, g, m);
     }
 
+    // A moved label stands apart: the others, relative to their own maximum m, add up to O >= 1, and with d = u_y - m
+    //   l = log(O + e^d) - d = log1p(O e^-d),   1 - p_y = O / (O + e^d),   p_j = e_j / (O + e^d)
+    // The label splits its row in two, so that no score is written over and no pair is needed but d.
+    bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) const {
+        const std::int64_t after = rule.C - y - 1;
+        const T m1 = maximum(z, y), m2 = maximum(z + y + 1, after), m = m1 > m2 ? m1 : m2;
+        const double x = rule.rows.moved[3 * i];
+        if (!(m < INFINITE && x < INFINITE)) return false;
+        if (!(m > -INFINITE)) return alone(i, y, z, g);
+        const Given<T> left{z, z + rule.C, all(m)}, right{z + y + 1, z + rule.C + y + 1, all(m)};
+        const double O = g ? 2 + others<true, T>(left, g, y, heat) + others<true, T>(right, g + y + 1, after, heat)
+                           : 2 + others<false, T>(left, g, y, heat) + others<false, T>(right, g, after, heat);
+        if (!(O >= 1)) return false;
+        const Difference d = difference(i, x, double(m));
+        const bool top = d.hi > 0;
+        const double e = __builtin_exp(top ? -d.hi : d.hi) * (top ? 1 - d.lo : 1 + d.lo);      // relative to the larger of both
+        const double sum = top ? 1 + O * e : O + e, wrong = (top ? O * e : O) / sum;
+        const double log_sum = top ? __builtin_log1p(O * e) : __builtin_log(sum), ay = double(rule.keep[y]);
+        const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), slope * double(m) + (top ? d.hi : 0.0) + log_sum);
+        if (!g) return true;
+        const double step = rule.step(i) * it.factor * ay;
+        const Vec<T> factor = all(T((step + it.lift) * (top ? e : 1.0) / sum));
+        g[y] = 0;
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
+        g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
+        return true;
+    }
+
+    // No other class is possible: the label has it all, unless it is impossible too, or a NaN was passed over.
+    bool alone(std::int64_t i, std::int64_t y, const T *z, T *g) const {
+        const double x = rule.rows.moved[3 * i];
+        for (std::int64_t j = 0; j < rule.C; j++)
+            if (j != y && z[j] != z[j]) return false;
+        if (!(x > -INFINITE)) return false;
+        const Around it = finish(i, 0.0, slope * x);
+        if (!g) return true;
+        for (std::int64_t j = 0; j < rule.C; j++) g[j] = 0;
+        g[y] = T(it.lift * rule.label_slope(i));
+        return true;
+    }
+
+    // d = slope (x_y - m) as a pair of numbers.
+    struct Difference { double hi, lo; };
+    Difference difference(std::int64_t i, double x, double m) const {
+        const double far = x - m, bb = far - x, rest = (x - (far - bb)) - (m + bb), hi = slope * far;
+        if (!(hi - hi == 0)) return {hi, 0.0};
+        return {hi, __builtin_fma(slope, far, -hi) + slope * (rest + rule.rows.moved[3 * i + 1]) + rule.rows.formula.slope_rest * far};
+    }
+
     template <class Row> double sum(Row row, T *g) const {
         return g ? others<true, T>(row, g, rule.C, heat) : others<false, T>(row, g, rule.C, heat);
     }
 
     // Writes the loss of row i, and says what its gradient is to be multiplied with.
-    Around finish(std::int64_t i, double l, double log_s, double m) const {
-        const Around it = rule.around ? rule.around_it(i, l, slope * m + log_s) : Around{rule.row_weight(i) * l, 1.0, 0.0};
+    Around finish(std::int64_t i, double l, double lse) const {
+        const Around it = rule.around ? rule.around_it(i, l, lse) : Around{rule.row_weight(i) * l, 1.0, 0.0};
         rule.rows.losses[i] = it.loss;
         return it;
     }
@@ -191,13 +269,13 @@ class Many {
         const double ay = double(rule.keep[y]), s = sum(row, g);
         if (!(s >= 0)) return false;
         const double log_s = log1p_of<double>(all(s))[0];
-        const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), log_s, m);
+        const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), slope * m + log_s);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay / (1 + s), lift = it.lift / (1 + s), ey = double(g[y]);
         const double left = label.top ? s : 1 + (s - ey);       // (1 + s) (1 - p_y)
         const Vec<T> factor = all(T(step + lift));
         sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
-        g[y] = T((lift * ey - step * left) * rule.label_slope(i));
+        g[y] = T(lift * ey - step * left);
         return true;
     }
 
@@ -210,10 +288,11 @@ class Many {
                 part.store(a + j, fma(part.load(rule.keep + j, T(0)), part.load(q + j, T(0)), part.load(rule.base + j, T(0))));
             });
         }
-        const Spread<T> aim(a, row, rule.C);
+        const Shares<T> aim = y >= 0 ? label_shares(y, a[y]) : shares_of<T>(a, rule.C);
+        const double cross = cross_of<T>(a, row, rule.C);       // now: the sum may write over the scores
         const double s = sum(row, g), log_s = log1p_of<double>(all(s))[0];
         if (s >= 0) {
-            const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + aim.cross * slope, log_s, m);
+            const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
             if (g) spread_gradient(g, aim, s, rule.step(i) * it.factor, it.lift);
             if (g && y >= 0) g[y] = T(double(g[y]) * rule.label_slope(i));
         }
@@ -221,7 +300,7 @@ class Many {
         return s >= 0;
     }
 
-    void spread_gradient(T *g, const Spread<T> &aim, double s, double step, double lift) const {
+    void spread_gradient(T *g, const Shares<T> &aim, double s, double step, double lift) const {
         const Vec<T> inverse = all(T(1 / (1 + s))), top_left = all(T(s / (1 + s))), A = all(T(aim.A)), rest = all(T(aim.others));
         sweep<T>(rule.C, [&](std::int64_t j, auto part) {
             Vec<T> e = part.load(g + j, T(0)), q = part.load(a + j, T(0)), p = e * inverse;

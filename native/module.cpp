@@ -96,7 +96,7 @@ static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::siz
                                  const std::optional<In1<double>> &share, const std::optional<In2<double>> &moved, double scale,
                                  const Out1<double> &losses) {
     if (labels.has_value() == targets.has_value()) throw nb::value_error("exactly one of labels and targets");
-    if (moved && !labels) throw nb::value_error("only labels are moved");
+    if (moved && (!labels || formula.of(C).shift)) throw nb::value_error("labels are moved, and where no class is shifted");
     return {formula.of(C), std::int64_t(n), std::int64_t(C), pointer(labels), pointer(targets), pointer(row_weight),
             pointer(share), pointer(moved), scale, losses.data()};
 }

@@ -1,8 +1,7 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs losses of the softmax whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`) and the curves that it has by name; what it
-cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at
-build time there is no module, and `status` says so.
+It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`) with the curves that it has by name; what it
+cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
 """
 
 from __future__ import annotations
@@ -143,6 +142,7 @@ class OnePass(AbstractKernel):
     """Each row of X is read once: scores, loss and gradient of a small tile of rows while they are in cache."""
 
     name = "one_pass"
+    writes_out = True
 
     def refuses(self, X: Any, n_classes: int, loss: Loss) -> str:
         if module is None:
@@ -156,7 +156,7 @@ class OnePass(AbstractKernel):
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         losses, dcoef, dintercept = np.empty(len(block.r)), np.empty_like(coef), np.empty(len(coef))
         arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype, scale)
-        bad = module.head_rows(block.X, coef, intercept, *arguments, losses, dcoef, dintercept, None)  # type: ignore[union-attr]
+        bad = module.head_rows(block.X, coef, intercept, *arguments, losses, dcoef, dintercept, block.out)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef, dintercept
 
 

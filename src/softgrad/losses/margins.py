@@ -38,7 +38,7 @@ class AbstractMargin(AbstractScores):
         s = np.sqrt((1 - x) * (1 + x))
         phi, phi_theta, kappa = self.of_angle(x, s)
         s = np.where(inside, s, 1.0)
-        return np.where(inside, phi, phi + (c - x)), np.where(inside, -phi_theta / s, 1.0), np.where(inside, kappa / s**3, 0.0)
+        return np.where(inside, phi, phi + (c - x)), np.where(inside, -phi_theta / s, 1.0), np.where(inside, kappa / (s * s * s), 0.0)
 
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         at = np.arange(len(z[0])), labels(y)
@@ -78,7 +78,7 @@ class AngularMargin(AbstractMargin):
     >>> from softgrad import losses
     >>> loss = losses.compose(losses.AngularMargin(m2=0.5), losses.Scale(64.0))
     >>> print(round(loss([[0.5, 0.1]], [0]), 4))
-    5.1594
+    4.8973
     """
 
     m1: float = 1.0
@@ -110,8 +110,9 @@ class AngularMargin(AbstractMargin):
     def of_angle(self, c: Floats, s: Floats) -> tuple[Floats, Floats, Floats]:
         m1, d, theta = self.m1, self._added, np.arctan2(s, c)
         a = (m1 - 1) * theta + self.m2
-        phi, phi_theta = c * np.cos(a) - s * np.sin(a), -m1 * (s * np.cos(a) + c * np.sin(a))
-        kappa = m1 * ((1 - m1) * s * c * np.cos(a) + (m1 * s**2 + c**2) * np.sin(a))
+        cos, sin = np.cos(a), np.sin(a)
+        phi, phi_theta = c * cos - s * sin, -m1 * (s * cos + c * sin)
+        kappa = m1 * ((1 - m1) * s * c * cos + (m1 * s**2 + c**2) * sin)
         past = theta > np.pi - d
         phi, phi_theta, kappa = np.where(past, c - d * np.sin(d), phi), np.where(past, -s, phi_theta), np.where(past, 0.0, kappa)
         return phi - self.m3, phi_theta, kappa
@@ -131,7 +132,7 @@ class SphereMargin(AbstractMargin):
 
     >>> from softgrad import losses
     >>> print(round(losses.compose(losses.SphereMargin(4, lam=0.0))([[0.5, 0.1]], [0]), 4))
-    2.6741
+    1.7839
     """
 
     m: int = 4
