@@ -28,10 +28,10 @@ class Case:
 
 
 CASES = {
-    "smoothed 0.1": Case(lambda w: losses.cross_entropy(label_smoothing=0.1), lambda w: peers.torch_cross_entropy(smoothing=0.1)),
+    "smoothed 0.1": Case(lambda _: losses.cross_entropy(label_smoothing=0.1), lambda _: peers.torch_cross_entropy(smoothing=0.1)),
     "class-weighted": Case(lambda w: losses.cross_entropy(class_weight=w), lambda w: peers.torch_cross_entropy(weight=w)),
-    "focal": Case(lambda w: losses.focal(2.0), lambda w: peers.torch_focal(2.0)),
-    "arcface": Case(lambda w: losses.arcface(64.0, 0.5), lambda w: peers.torch_arcface(64.0, 0.5), cosines=True),
+    "focal": Case(lambda _: losses.focal(2.0), lambda _: peers.torch_focal(2.0)),
+    "arcface": Case(lambda _: losses.arcface(64.0, 0.5), lambda _: peers.torch_arcface(64.0, 0.5), cosines=True),
 }
 
 

