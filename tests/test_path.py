@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from softgrad import SoftgradError, checkpoint, kernels, threads, training
+from softgrad import SoftgradError, checkpoint, kernels, precondition, threads, training
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import Head
 from softgrad.kernels.tiled import Tiled
@@ -92,6 +92,48 @@ def test_lanes_share_passes_and_begin_where_the_stronger_ended():
     assert path.passes < 0.5 * each
     cold = sum(training.fit(replace(problem(n=400), l2=l2), SOLVER).result.passes for l2 in STRENGTHS)
     assert sum(fit.result.passes for (_, j), fit in path.fits.items() if j == 0) < cold
+
+
+def documents(n=400, D=400, C=15):
+    """Sparse rows as of short texts: a few frequent words, many rare ones, lengths 1; weaker and weaker strengths tell all rows apart."""
+    rng = np.random.default_rng(71)
+    y, zipf = rng.integers(0, C, n), 1 / np.arange(1, D + 1)
+    words = np.stack([rng.permutation(zipf) + zipf for _ in range(C)])
+    X = np.stack([rng.multinomial(12, words[c] / words[c].sum()) for c in y]) * (np.log(n) + np.log(zipf)[::-1])
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return Problem(sp.csr_array(X), y, np.ones(n), C, cross_entropy(), 0.0, True, 0)
+
+
+def test_a_diagonal_that_follows_the_loss_saves_passes(monkeypatch):
+    monkeypatch.setattr(training, "SPARSE_GRAM_FEATURES", 0)
+    p, l2, solver = documents(), np.logspace(-2, -7, 6)[:, None], LBFGS(tol=1e-4, gap=1e-6, memory=8)
+    paths = [Path(p, p.r[:, None], l2, solver) for _ in range(2)]
+    paths[0].run()
+    monkeypatch.setattr(precondition.Following, "update", lambda *_: False)
+    paths[1].run()
+    assert paths[0].passes < 0.8 * paths[1].passes
+    for key, found in paths[0].fits.items():
+        assert found.result.value == pytest.approx(paths[1].fits[key].result.value, rel=5e-4)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_lanes_whose_metrics_are_their_own_go_on_to_the_same_bits(tmp_path, monkeypatch, sparse):
+    """Long vectors, as they seem: on threads of their own, killed in the middle."""
+    for name in ("GRAM_FEATURES", "SPARSE_GRAM_FEATURES"):
+        monkeypatch.setattr(training, name, 0)
+    monkeypatch.setattr("softgrad.path.PIECE", 8)
+    monkeypatch.setattr("softgrad.kernels.fused.SHORT", 0)
+    p, file = problem(n=200, C=4), tmp_path / "state"
+    p, solver = replace(p, X=sp.csr_array(p.X)) if sparse else p, LBFGS(tol=1e-6, max_iter=1000)
+    with threads.limit(1):
+        whole = walked(p, solver=solver)
+    killed = killed_after(whole.passes // 2, file, p, solver=solver)
+    assert len({key[1] for key in killed.metrics}) == 3
+    path = Path(p, *folds(p, 3), solver)
+    checkpoint.resume(file, path)
+    with threads.limit(3):
+        path.run()
+    assert same_bits(path, whole)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

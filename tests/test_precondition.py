@@ -10,8 +10,20 @@ import zoo
 
 import softgrad
 from softgrad import precondition, training
+from softgrad.blocks.block import Block
 from softgrad.losses import cross_entropy
-from softgrad.precondition import Diagonal, Gram, Hessian, Staged, factorise, hessian, sample
+from softgrad.precondition import (
+    Diagonal,
+    Following,
+    Gram,
+    Hessian,
+    Staged,
+    curvatures,
+    factorise,
+    hessian,
+    sample,
+    softmax_columns,
+)
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.solver import State, Status
 
@@ -52,7 +64,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient():
     coef, b, v, u = rng.normal(size=(C, D)) / 4, rng.normal(size=C), rng.normal(size=(C, D)), rng.normal(size=C)
     P = softgrad.softmax(p.X @ coef.T + b)
     ones = np.hstack([p.X, np.ones((N, 1))])
-    H = hessian(ones, p.r / p.r.sum(), P, np.array([p.l2] * D + [0]))
+    H = hessian(ones, softmax_columns(P, p.r / p.r.sum()), C, np.array([p.l2] * D + [0]))
 
     def gradient(t):
         _, G, g = softgrad.linear_value_and_grad(p.X, p.y, coef + t * v, b + t * u, l2=p.l2, sample_weight=p.r)
@@ -81,16 +93,16 @@ def test_bohning_bounds_the_hessian():
     rng, r = np.random.default_rng(62), p.r / p.r.sum()
     bound = np.kron(0.5 * (np.eye(C) - 1 / C), (p.X * r[:, None]).T @ p.X) + p.l2 * np.eye(C * D)
     for scale in (0.0, 0.3, 3.0):
-        H = hessian(p.X, r, softgrad.softmax(scale * p.X @ rng.normal(size=(D, C))), np.full(D, p.l2))
+        P = softgrad.softmax(scale * p.X @ rng.normal(size=(D, C)))
+        H = hessian(p.X, softmax_columns(P, r), C, np.full(D, p.l2))
         assert np.linalg.eigvalsh(bound - H).min() > -1e-12
 
 
 def test_the_diagonal_metric_is_its_diagonal():
     p = problem()
-    shares, moment = np.array([0.2, 0.3, 0.5]), np.array([1.0, 4.0, 9.0, 0.0])
-    alpha = shares * (1 - shares)
-    M = matrix_of(Diagonal(objective_of(p), shares, moment).solve, C * D + C)
-    expected = np.concatenate([(alpha[:, None] * moment + p.l2).ravel(), alpha])
+    H, h = np.arange(12.0).reshape(C, D), np.array([0.2, 0.3, 0.5])
+    M = matrix_of(Diagonal(objective_of(p), H, h).solve, C * D + C)
+    expected = np.concatenate([(H + p.l2).ravel(), h])
     assert np.allclose(M, np.diag(expected), rtol=1e-12)
 
 
@@ -100,9 +112,10 @@ def test_the_hessian_metric_inverts_the_hessian(fit_intercept):
     p = problem(fit_intercept=fit_intercept)
     objective, rng = objective_of(p), np.random.default_rng(63)
     P = softgrad.softmax(p.X @ rng.normal(size=(D, C)))
-    metric = Hessian(objective, p.X, p.r, P)
+    J = softmax_columns(P, p.r / p.r.sum())
+    metric = Hessian(objective, p.X, J)
     X = np.hstack([p.X, np.ones((N, int(fit_intercept)))])
-    H = hessian(X, p.r / p.r.sum(), P, np.array([p.l2] * D + [0] * fit_intercept))
+    H = hessian(X, J, C, np.array([p.l2] * D + [0] * fit_intercept))
     for _ in range(5):
         G, g = rng.normal(size=(C, D)), np.zeros(C)
         if fit_intercept:
@@ -176,7 +189,7 @@ def test_the_metric_does_not_move_the_optimum():
     solver = LBFGS(tol=1e-9, max_iter=5000)
     expected = training.fit(p, solver)
     objective = objective_of(p)
-    diagonal = Diagonal(objective, np.full(3, 1 / 3), np.mean(p.X**2, axis=0))
+    diagonal = Diagonal(objective, np.mean(p.X**2, axis=0) * np.full((3, 1), 2 / 9), np.full(3, 2 / 9))
     coef, b = objective.to_users(solver.minimize(objective, np.zeros(3 * 7), diagonal).parameters)
     assert np.allclose(coef - coef.mean(axis=0), expected.coef, rtol=0, atol=1e-6)
     assert np.allclose(b - b.mean(), expected.intercept, rtol=0, atol=1e-5)
@@ -208,6 +221,43 @@ def test_fits_start_where_they_are_told():
     again = training.fit(p, solver, (found.coef, found.intercept))
     assert again.result.passes == 1
     assert np.allclose(again.coef, found.coef, rtol=0, atol=1e-12)
+
+
+# ---- a diagonal that follows the loss -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("cells", [1 << 22, 1])
+def test_curvatures_are_the_diagonal_of_the_hessian(monkeypatch, kind, cells):
+    """Of the rows that count: the others may hold anything."""
+    monkeypatch.setattr(precondition, "CELLS", cells)
+    p = problem(n=150)
+    rng = np.random.default_rng(69)
+    coef, b = rng.normal(size=(C, D)) / 3, rng.normal(size=C)
+    P = softgrad.softmax(p.X @ coef.T + b)
+    full = hessian(np.hstack([p.X, np.ones((150, 1))]), softmax_columns(P, p.r), C, np.zeros(D + 1)).diagonal().reshape(C, D + 1)
+    X = p.X.copy()
+    X[p.r == 0] = np.nan
+    H, h = curvatures(Block(kind(X), p.y, p.r), p.loss, coef, b)
+    assert np.allclose(H, full[:, :D], rtol=1e-12)
+    assert np.allclose(h, full[:, D], rtol=1e-12)
+
+
+def test_it_is_taken_again_where_the_loss_has_halved():
+    objective = objective_of(problem())
+    first = Diagonal(objective, np.ones((C, D)), np.ones(C))
+    metric, taken = Following(first, objective, value=1.0), []
+    rng = np.random.default_rng(70)
+    for value in (0.9, 0.51, 0.5, 0.3, 0.24, float("nan"), -1.0, 0.13, 0.1):
+        theta = rng.normal(size=C * D + C)
+        before = metric.now
+        assert metric.update(theta, replace(state(1), value=value)) == (metric.now is not before)
+        if metric.now is not before:
+            taken.append(value)
+            H, h = curvatures(Block(objective.rows.X, objective.rows.y, objective.rows.r), objective.loss, *objective.to_users(theta))
+            expected = objective.join(H / objective.total + objective.l2, h / objective.total)
+            assert np.allclose(metric.solve([expected])[0], 1, rtol=1e-12)
+    assert taken == [0.5, 0.24, 0.1]
 
 
 # ---- rent, then buy -------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metad
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for name in order:
-            file.write(arrays[name].tobytes())
+            file.write(arrays[name].data)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

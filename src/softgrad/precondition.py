@@ -3,13 +3,16 @@
     H = 1/S sum_i r_i (diag(p_i) - p_i p_i') (x) x_i x_i' + l2 I  <=  1/2 (I - 11'/C) (x) Gram + l2 I          (Bohning 1992)
 
 so that M = I (x) (alpha Gram + l2 I), alpha near the mean of p (1 - p), is a metric that serves every class with one Cholesky factor; it
-holds the features' scales and correlations. Where C x D allows, the Hessian itself on a sample of rows takes over. A diagonal where D is
-too large for a Gram matrix. None of them moves the optimum.
+holds the features' scales and correlations. Where C x D allows, the Hessian itself on a sample of rows takes over. Where D is too large for
+a Gram matrix the diagonal of H alone, taken again as the loss falls. None of them moves the optimum. Other losses have their own rows'
+Hessians J_i in the place of diag(p) - pp', or what of them cannot be negative (`row_hessians`); alpha is the mean of their diagonals where
+classes have the data's shares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad import threads
+from softgrad.blocks.block import Block
 from softgrad.cholesky import factorise
-from softgrad.losses.loss import probabilities
+from softgrad.kernels.fused import counted
+from softgrad.losses.loss import Loss, Rows, probabilities, row_hessians
+from softgrad.losses.part import Floats
 from softgrad.objective import LinearObjective
 from softgrad.solvers.solver import AbstractMetric, State
 
 Vector = NDArray[np.floating]
+
+Columns = Callable[[int], Floats]  # j -> column j of every row's Hessian J_i (n, C), weighted
 
 GRAM_FEATURES = 8192  # a Gram matrix of 256 MB in float32
 SPARSE_GRAM_FEATURES = 2048  # the sample is made dense for it; and sparse features are less correlated
@@ -31,6 +39,7 @@ PASS_SPEED, DENSE_SPEED = 60e9, 100e9  # flops a second that a pass and BLAS rea
 PASS_START = 2e-4  # seconds that a pass costs however short it is
 WINDOW = 8  # passes over which the rate of convergence is seen
 LEFT = 25  # passes that a fit still takes with a Hessian
+CELLS = 1 << 22  # probabilities that are held at a time: the sum over rows is as large as coef, and not made for each thousand of them
 
 
 def sample(X: Any, r: NDArray[np.float64], n: int, seed: int, dtype: np.dtype[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:
@@ -43,12 +52,10 @@ def sample(X: Any, r: NDArray[np.float64], n: int, seed: int, dtype: np.dtype[An
 
 
 class Diagonal(AbstractMetric):
-    """M = diag(alpha_c mean x_d^2 + l2), alpha_c = p_c (1 - p_c) for the class shares p: no matrix at all."""
+    """M = diag(H + l2) for coef (C, D) and diag(h) for the intercepts (C,): no matrix at all."""
 
-    def __init__(self, objective: LinearObjective, shares: NDArray[np.float64], second_moment: NDArray[np.float64]):
-        alpha = np.maximum(shares * (1 - shares), 1e-12)
-        W = np.maximum(alpha[:, None] * second_moment + objective.l2, 1e-12)
-        self.inverse = 1 / objective.join(W, alpha)
+    def __init__(self, objective: LinearObjective, H: NDArray[Any], h: NDArray[np.float64]):
+        self.inverse = 1 / objective.join(np.maximum(H + objective.l2, 1e-12), np.maximum(h, 1e-12))
 
     def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
         return [gradient * self.inverse for gradient in gradients]
@@ -72,14 +79,16 @@ class Gram(AbstractMetric):
 class Hessian(AbstractMetric):
     """The Hessian on a sample of rows, all classes together, intercepts included where they are fitted."""
 
-    def __init__(self, objective: LinearObjective, X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any]):
-        self.objective = objective
+    def __init__(self, objective: LinearObjective, X: NDArray[Any], J: Columns):
+        self.objective, C = objective, objective.shape[0]
         ones = np.ones((len(X), 1 if objective.fit_intercept else 0), X.dtype)
         penalty = np.append(np.full(X.shape[1], objective.l2), np.zeros(ones.shape[1]))
-        H = hessian(np.hstack([X, ones]), r / r.sum(), P, penalty)
-        if objective.fit_intercept:  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
-            b = np.arange(P.shape[1]) * (X.shape[1] + 1) + X.shape[1]
-            H[np.ix_(b, b)] += H.dtype.type(float(np.mean(P * (1 - P))))
+        H = hessian(np.hstack([X, ones]), J, C, penalty)
+        if objective.fit_intercept and objective.loss.shift_invariant:
+            b = np.arange(C) * (X.shape[1] + 1) + X.shape[1]
+            held = H[b, b].mean()  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
+            for k in objective.loss.link.shifts(C):
+                H[np.ix_(b[k], b[k])] += held
         self.factor = factorise(H)
 
     def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
@@ -92,23 +101,27 @@ class Hessian(AbstractMetric):
         return [self.objective.join(w[:, :-1], w[:, -1]) for w in W]
 
 
-def hessian(X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any], penalty: NDArray[np.float64]) -> NDArray[Any]:
-    """H[c, k] = sum_i r_i p_ic ([c = k] - p_ik) x_i x_i' + [c = k] diag(penalty), a (C D, C D) matrix with rows (c, d)."""
-    C, D = P.shape[1], X.shape[1]
+def hessian(X: NDArray[Any], J: Columns, C: int, penalty: NDArray[np.float64]) -> NDArray[Any]:
+    """H[c, k] = sum_i J_ick x_i x_i' + [c = k] diag(penalty), a (C D, C D) matrix with rows (c, d)."""
+    D = X.shape[1]
     H = np.empty((C, D, C, D), X.dtype)
 
-    def block(ck: tuple[int, int]) -> None:
-        c, k = ck
-        if c == k:
-            H[c, :, c] = weighted_gram(X, r * P[:, c] * (1 - P[:, c]))
-            H[c, np.arange(D), c, np.arange(D)] += penalty.astype(X.dtype)
-        else:
-            H[c, :, k] = H[k, :, c] = -weighted_gram(X, r * P[:, c] * P[:, k])
+    def column(c: int) -> None:
+        w = J(c)
+        for k in range(c, C):
+            H[c, :, k] = H[k, :, c] = weighted_gram(X, np.maximum(w[:, k], 0)) - weighted_gram(X, np.maximum(-w[:, k], 0))
+        H[c, np.arange(D), c, np.arange(D)] += penalty.astype(X.dtype)
 
     with threads.blas(1):
-        for _ in threads.in_order(block, ((c, k) for c in range(C) for k in range(c, C))):
+        for _ in threads.in_order(column, range(C)):
             pass
     return H.reshape(C * D, C * D)
+
+
+def softmax_columns(P: Floats, r: NDArray[np.float64]) -> Columns:
+    """J_i = r_i (diag(p_i) - p_i p_i'), without asking a loss for it."""
+    e = np.eye(P.shape[1])
+    return lambda c: (r * P[:, c])[:, None] * (e[c] - P)
 
 
 def weighted_gram(X: NDArray[Any], w: NDArray[np.float64]) -> NDArray[Any]:
@@ -123,7 +136,71 @@ def weighted_gram(X: NDArray[Any], w: NDArray[np.float64]) -> NDArray[Any]:
 
 
 @dataclass
-class Staged(AbstractMetric):
+class AbstractStaged(AbstractMetric):
+    """A cheap metric first; one that is taken of the Hessian at a point on the way takes over. A checkpoint keeps the place."""
+
+    now: AbstractMetric
+    objective: LinearObjective
+    bought: Vector | None = field(default=None, init=False)  # where the Hessian was taken
+    bought_at: int = field(default=0, init=False)  # after so many passes
+    seen: list[float] = field(default_factory=list, init=False)  # what `update` goes by
+
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
+        return self.now.solve(gradients)
+
+    def buy(self, theta: Vector, passes: int) -> None:
+        """The Hessian at theta, after so many passes."""
+        self.bought, self.bought_at = theta, passes
+        self.now = self.taken(*self.objective.to_users(theta))
+
+    @abstractmethod
+    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
+        """The metric of the Hessian at these coefficients."""
+
+
+@dataclass
+class Following(AbstractStaged):
+    """The diagonal of the Hessian, taken again where the loss has fallen to half of what it was.
+
+        M = diag(1/S sum_i r_i p_ic (1 - p_ic) x_id^2 + l2)
+
+    p (1 - p) falls with the loss, far below what the class shares say, and not alike for all classes and features: beside a weak penalty
+    that is what the scale of a step depends on. On banking77 (10,088 sparse features, 77 classes, 10 strengths up to C = 1e4, one fold) the
+    whole path takes 432 passes to 1e-8 with it, and 911 with the shares' diagonal. Taking it where the loss has fallen to 0.8: 425.
+    """
+
+    value: float  # of the loss where `now` was made
+
+    def update(self, theta: Vector, state: State) -> bool:
+        if not 0 < state.value <= (self.seen[0] if self.seen else self.value) / 2:
+            return False
+        self.seen = [state.value]
+        self.buy(theta, state.passes)
+        return True
+
+    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
+        """One pass, over squares."""
+        o = self.objective
+        H, h = o.rows.sum(curvatures, o.loss, coef.astype(o.dtype), intercept.astype(o.dtype))
+        return Diagonal(o, H / o.total, h / o.total)
+
+
+def curvatures(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """sum_i r_i p_ic (1 - p_ic) x_id^2 (C, D), and without the features (C,)."""
+    C, dtype = len(coef), coef.dtype
+    H, h = np.zeros(coef.shape[::-1], dtype), np.zeros(C)
+    step = max(64, CELLS // C)
+    for rows in (counted(block.part(slice(i, i + step))) for i in range(0, len(block.r), step)):
+        X = rows.X if hasattr(rows.X, "indptr") else rows.X.astype(dtype, copy=False)
+        P = probabilities(loss, (X @ coef.T + intercept).astype(np.float64))
+        Q = rows.r[:, None] * P * (1 - P)
+        H += (X.multiply(X) if hasattr(X, "indptr") else X * X).T @ Q.astype(dtype)
+        h += Q.sum(axis=0)
+    return H.T, h
+
+
+@dataclass
+class Staged(AbstractStaged):
     """A cheap metric first; the sampled Hessian takes over where that saves time.
 
     It is bought when the passes still to come, at the rate of the last WINDOW, cost more than it does with the passes it leaves; or at
@@ -131,46 +208,40 @@ class Staged(AbstractMetric):
     Time is reckoned from flops, not measured, since the same call has to give the same bits.
     """
 
-    now: AbstractMetric
-    objective: LinearObjective
     X: Any  # all rows, from which the sample is taken
     r: NDArray[np.float64]
     seed: int
     rows: int
     tol: float
     lanes: int = 1  # runs that share it
-    bought: Vector | None = None  # where the Hessian was taken
-    bought_at: int = 0
-    norms: list[float] = field(default_factory=list)
-
-    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
-        return self.now.solve(gradients)
+    y: NDArray[Any] | None = None  # all targets, where the loss's Hessian asks for them
 
     def update(self, theta: Vector, state: State) -> bool:
-        self.norms.append(state.gradient_norm)
+        self.seen.append(state.gradient_norm)
         spent, ahead = state.passes - self.bought_at, self.passes_ahead()
         price = self.hessian_seconds()
         if spent * self.pass_seconds() < price and ahead * self.pass_seconds() < price + LEFT * 2 * self.pass_seconds():
             return False
-        self.norms.clear()
+        self.seen.clear()
         self.buy(theta, state.passes)
         return True
 
-    def buy(self, theta: Vector, passes: int) -> None:
-        """The Hessian at theta, after so many passes."""
-        self.bought, self.bought_at = theta, passes
-        picked, X = sample(self.X, self.r, self.rows, self.seed + passes, self.objective.dtype)
-        coef, intercept = self.objective.to_users(theta)
+    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
+        """On a sample of rows."""
+        picked, X = sample(self.X, self.r, self.rows, self.seed + self.bought_at, self.objective.dtype)
         z = X.astype(np.float64) @ coef.T + intercept
         if self.objective.mu is not None:
             X -= self.objective.mu.astype(X.dtype)
-        self.now = Hessian(self.objective, X, self.r[picked], probabilities(self.objective.loss, z))
+        loss, r = self.objective.loss, self.r[picked] / self.r[picked].sum()
+        if self.y is None:
+            return Hessian(self.objective, X, softmax_columns(probabilities(loss, z), r))
+        return Hessian(self.objective, X, row_hessians(loss, Rows(z, self.y[picked], r)))
 
     def passes_ahead(self) -> float:
         """Passes until the gradient is below tol, if it goes on falling as it did."""
-        if len(self.norms) <= WINDOW:
+        if len(self.seen) <= WINDOW:
             return 0.0
-        before, now = self.norms[-1 - WINDOW], self.norms[-1]
+        before, now = self.seen[-1 - WINDOW], self.seen[-1]
         rate = max(np.log(before / now) / WINDOW, 1e-3) if now > 0 else np.inf
         return float(np.log(now / self.tol) / rate) if now > self.tol else 0.0
 

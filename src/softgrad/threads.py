@@ -10,9 +10,11 @@ import contextlib
 import math
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 A = TypeVar("A")
@@ -74,9 +76,12 @@ def available() -> int:
     return max(1, math.ceil(min(affinity(), quota())))
 
 
+_here = threading.local()
+
+
 def count() -> int:
-    """Threads in use: what `limit` says, else what is available."""
-    return _limit if _limit is not None else available()
+    """Threads in use: what `limit` says, else what is available; 1 inside the pool, whose threads share no work of their own out again."""
+    return 1 if hasattr(_here, "in_pool") else _limit if _limit is not None else available()
 
 
 @contextlib.contextmanager
@@ -94,7 +99,7 @@ def limit(n: int) -> Iterator[None]:
 def _pool(n: int) -> Any:
     from concurrent.futures import ThreadPoolExecutor  # a tenth of the time that importing softgrad takes
 
-    return ThreadPoolExecutor(n, thread_name_prefix="softgrad")
+    return ThreadPoolExecutor(n, thread_name_prefix="softgrad", initializer=lambda: setattr(_here, "in_pool", True))
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear) if hasattr(os, "register_at_fork") else None
@@ -103,10 +108,13 @@ os.register_at_fork(after_in_child=_pool.cache_clear) if hasattr(os, "register_a
 def in_order(part: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     """part(item) for each item, computed on `count()` threads, handed out in the order of the items.
 
-    At most two results per thread wait at any time, so that memory stays bounded however many items there are.
+    At most two results per thread wait at any time, so that memory stays bounded however many items there are. An item that is alone is
+    left to the caller, who may use all threads for its parts.
     """
-    n = count()
-    if n == 1:
+    n, items = count(), iter(items)
+    first = list(islice(items, 2))
+    items = chain(first, items)
+    if n == 1 or len(first) < 2:
         yield from map(part, items)
         return
     waiting: deque[Any] = deque()

@@ -24,8 +24,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from softgrad import threads
 from softgrad.blocks.block import Block
 from softgrad.losses.loss import Loss
+
+SHORT = 1e6  # multiplications of a head, one direction: it is done before another thread has woken
 
 Sums = tuple[float, NDArray[Any], NDArray[np.float64]]
 
@@ -57,7 +60,12 @@ class AbstractKernel(ABC):
     def several(self, block: Block, loss: Loss, heads: Sequence[Head]) -> list[Sums]:
         """`sums` of many heads over the same rows; block.r is (n, folds)."""
         folds = {f: Block(block.X, block.y, np.ascontiguousarray(block.r[:, f])) for f in {head.fold for head in heads}}
-        return [self.sums(folds[head.fold], loss, head.coef, head.intercept, head.scale) for head in heads]
+
+        def sums(head: Head) -> Sums:
+            return self.sums(folds[head.fold], loss, head.coef, head.intercept, head.scale)
+
+        short = block.X.size * len(heads[0].coef) < SHORT
+        return list(map(sums, heads) if short else threads.in_order(sums, heads))
 
 
 def compute_type(X: Any) -> np.dtype[Any]:

@@ -27,6 +27,7 @@ from softgrad.solvers.vectors import add, combined, inner, products
 Vector = NDArray[np.floating]
 LEAST = 1e-2  # a value that goes to 0 need not be followed there
 HOLD = 1 << 31  # bytes of pairs at most: very long vectors get fewer than `memory`
+NEAR, FAR = 1 << 26, 8  # bytes of pairs beyond which there are no more than 8: a step goes through all of them, and took longer than a pass
 
 
 class Point(NamedTuple):
@@ -60,7 +61,7 @@ class Pairs:
     """
 
     def __init__(self, memory: int, nbytes: int):
-        self.memory = max(3, min(memory, HOLD // (3 * nbytes)))
+        self.memory = max(3, min(memory, max(FAR, NEAR // (3 * nbytes)), HOLD // (3 * nbytes)))
         self.kept: list[Pair] = []
         self.sy = self.vy = np.empty((0, 0))  # s_i'y_j for i <= j, and v_i'y_j
 
@@ -244,13 +245,15 @@ class Run:
 
     def renew(self, metric: AbstractMetric) -> None:
         """Another metric from here on: what the old one solved is solved anew."""
-        if self.line is None:
+        kept, at = self.pairs.kept, [] if self.line is None else [self.line.at.gradient]
+        if not (kept or at):
             return
-        kept = self.pairs.kept
-        *v, self.solved = metric.solve([*(pair.y for pair in kept), self.line.at.gradient])
+        solved = metric.solve([*(pair.y for pair in kept), *at])
         self.pairs.forget()
-        for pair, new in zip(kept, v, strict=True):
-            self.pairs.add(pair.s, pair.y, new)
+        for pair, v in zip(kept, solved[: len(kept)], strict=True):
+            self.pairs.add(pair.s, pair.y, v)
+        if at:
+            self.solved = solved[-1]
 
     def forget_or_give_up(self) -> None:
         """No step: without the pairs there may be one; else f is flat to rounding, or something is wrong."""

@@ -29,7 +29,9 @@ def pack(run: Run) -> tuple[dict[str, Any], Tensors]:
         "values": [run.at.value, run.best[1].value],
     }
     tensors: Tensors = {"asked": run.asked, "solved": run.solved}
-    tensors |= _point("at", run.at) | _point("best", run.best[1])
+    tensors |= _point("at", run.at)
+    if run.best[1] is not run.at:  # seldom: the last point has the smallest gradient so far
+        tensors |= _point("best", run.best[1])
     if kept:
         tensors |= {name: np.stack([getattr(pair, name) for pair in kept]) for name in "syv"} | {"sy": run.pairs.sy, "vy": run.pairs.vy}
     if line is not None:
@@ -48,7 +50,7 @@ def unpack(
     run = Run(solver, tensors["asked"], noise, norm, time.perf_counter() - numbers["seconds"])
     run.passes, run.stalled, run.trace = numbers["passes"], numbers["stalled"], [State(*state) for state in numbers["trace"]]
     run.at = Point(tensors["at.theta"], numbers["values"][0], tensors["at.gradient"])
-    best = Point(tensors["best.theta"], numbers["values"][1], tensors["best.gradient"])
+    best = Point(tensors["best.theta"], numbers["values"][1], tensors["best.gradient"]) if "best.theta" in tensors else run.at
     run.best, run.solved = (State(*numbers["best"]), best), tensors["solved"]
     run.pairs.kept = [Pair(tensors["s"][k], tensors["y"][k], tensors["v"][k], rho) for k, rho in enumerate(numbers["rho"])]
     if run.pairs.kept:

@@ -16,7 +16,7 @@ from softgrad import threads
 Vector = NDArray[np.floating]
 
 PIECE = 1 << 16  # numbers that stay in the second-level cache
-SHARE = 1 << 20  # numbers that one thread takes at a time
+SHARE = 1 << 18  # numbers that one thread takes at a time
 
 
 def inner(a: Vector, b: Vector) -> float:
