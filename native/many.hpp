@@ -115,9 +115,9 @@ template <class T> Shares<T> shares_of(const T *a, std::int64_t C) {
 template <class T> class LabelShares {
    public:
     LabelShares(const T *base, std::int64_t C) : base(base), first(0), rest(C) {
-        double before = 0, after = 0;       // sums from both ends, so that none is a difference
-        for (std::int64_t j = 0; j < C; before += double(base[j++])) rest[j] = before;
-        for (std::int64_t j = C - 1; j >= 0; after += double(base[j--])) rest[j] += after;
+        long double before = 0, after = 0;      // sums from both ends, so that none is a difference; plain doubles were 100 eps off
+        for (std::int64_t j = 0; j < C; before += base[j++]) rest[j] = double(before);
+        for (std::int64_t j = C - 1; j >= 0; after += base[j--]) rest[j] = double(rest[j] + after);
         for (std::int64_t j = 1; j < C; j++) first = base[j] > base[first] ? j : first;
     }
 

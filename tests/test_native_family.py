@@ -67,9 +67,8 @@ MAKERS = {  # loss of C classes
     "combined, smoothed": lambda C: losses.compose(losses.AngularMargin(0.9, 0.4, 0.15), losses.Scale(10.0), losses.Smoothed(0.1)),
     "sphereface": lambda C: losses.compose(losses.SphereMargin(4), losses.Scale(20.0)),
 }  # fmt: skip
-MARGINS = {"ldam", "label margin after scale", "label margin, smoothed", "cosface", "arcface", "arcface, focal, z-loss", "combined, smoothed",
-           "sphereface"}  # fmt: skip
-ANGLES = MARGINS - {"ldam", "label margin after scale", "label margin, smoothed"}
+ANGLES = {"cosface", "arcface", "arcface, focal, z-loss", "combined, smoothed", "sphereface"}
+MARGINS = ANGLES | {"ldam", "label margin after scale", "label margin, smoothed"}
 
 
 def rows_of(name, C, dtype, kind="labels", n=67):

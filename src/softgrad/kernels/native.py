@@ -1,7 +1,7 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`) with the curves that it has by name; what
-it cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
+It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`), with the curves that it has by name. What it
+cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
 """
 
 from __future__ import annotations
