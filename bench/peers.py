@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,51 @@ def torch_head(X: np.ndarray, y: np.ndarray, coef: np.ndarray) -> Side:
     return Side(call, lambda loss: (float(loss.detach()), W.grad.numpy().T), before)
 
 
+Criterion = Callable[[Any, Any], Any]
+
+
+def torch_cross_entropy(weight: np.ndarray | None = None, smoothing: float = 0.0) -> Criterion:
+    """F.cross_entropy with its options."""
+    torch = torch_module()
+    w = None if weight is None else torch.from_numpy(weight.astype(np.float32))
+    return lambda z, y: torch.nn.functional.cross_entropy(z, y, weight=w, label_smoothing=smoothing)
+
+
+def torch_focal(gamma: float) -> Criterion:
+    """Softmax focal loss the way it is written most: torch has none, torchvision's is for binary labels."""
+    torch = torch_module()
+
+    def criterion(z: Any, y: Any) -> Any:
+        ce = torch.nn.functional.cross_entropy(z, y, reduction="none")
+        return ((1 - torch.exp(-ce)) ** gamma * ce).mean()
+
+    return criterion
+
+
+def torch_arcface(s: float, m: float) -> Criterion:
+    """The margin on the label's cosines alone, put back among the others; no branch for angles near pi."""
+    torch = torch_module()
+
+    def criterion(z: Any, y: Any) -> Any:
+        at = y[:, None]
+        moved = torch.cos(torch.acos(z.gather(1, at)) + m)
+        return torch.nn.functional.cross_entropy(s * z.scatter(1, at, moved), y)
+
+    return criterion
+
+
 def torch_scores(Z: np.ndarray, y: np.ndarray) -> Side:
     """Forward and backward of F.cross_entropy on scores."""
+    return torch_loss(Z, y, torch_cross_entropy())
+
+
+def torch_loss(Z: np.ndarray, y: np.ndarray, criterion: Criterion) -> Side:
+    """Forward and backward of a loss on scores."""
     torch = torch_module()
     scores, labels = torch.from_numpy(Z).requires_grad_(), torch.from_numpy(y)
 
     def call() -> Any:
-        loss = torch.nn.functional.cross_entropy(scores, labels)
+        loss = criterion(scores, labels)
         loss.backward()
         return loss
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import disk, fit, head, path, scores, sgd, start
+from bench import disk, family, fit, head, path, scores, sgd, start
 from bench.row import Row
 
 
@@ -24,6 +24,7 @@ WORKS = (
     Work("head-classes", "loss + gradient with 100 and 1000 classes: scikit-learn", head.run_classes),
     Work("scores", "cross-entropy + gradient on scores, new array and out=: torch", scores.run),
     Work("entmax", "entmax 1.5 + gradient on scores 20000 x 1000: the entmax package", scores.run_entmax),
+    Work("family", "smoothed, class-weighted, focal and margin losses + gradient on scores: our plain cross-entropy, torch", family.run),
     *(
         Work(name, f"time of a fit of {case.problem} to a relative gap of {case.gap:g}: scikit-learn", fit.runner(case))
         for name, case in fit.CASES.items()

@@ -6,18 +6,39 @@
 
 namespace softgrad {
 
-// The part that all kernels share: who the target is, who counts how much. A row i of z scores gives
-//   loss_i = r_i sum_j a_j (log sum_k exp(z_k / T) - z_j / T),   a_j = w_j ((1 - smoothing) q_ij + smoothing / C),
-//   g_ij   = scale dloss_i / dz_ij.
-// Exactly one of labels (q_i is 1 at the label) and targets (q itself) is there. A null pointer elsewhere means "all ones".
+// A curve f(l) by its place in CURVES, and its numbers in the order of the part's fields (curve.hpp).
+enum class Shape { identity, focal, poly1, generalized, truncated, taylor, symmetric };
+constexpr const char *CURVES[] = {"Identity", "Focal", "Poly1", "Generalized", "Truncated", "Taylor", "Symmetric"};
+struct Curve {
+    Shape shape;
+    double numbers[3];
+};
+
+// What a loss asks, whatever the rows. A row i of scores z gives
+//   u_j    = slope x_j,   x_j = z_j + shift_j / slope, and x_y = moved_i, with a slope of its own, for the label y
+//   l_i    = sum_j a_j (log sum_k exp u_k - u_j),       a_j = keep_j q_ij + base_j
+//   loss_i = r_i (w_i f(l_i) + share_i z_loss (log sum_k exp u_k)^2),    w = 1 if f(l) = l, else share
+//   g_ij   = scale dloss_i / dz_ij
+// A null pointer means: keep, row_weight, share are ones; base, shift zeros; no label is moved.
+struct Formula {
+    const double *keep, *base, *shift;  // (C,)
+    double slope, slope_rest;           // their sum is the slope, to twice the digits
+    double z_loss;
+    Curve curve;
+};
+
+// The part that all kernels share: who the target is, who counts how much. Exactly one of labels (q_i is 1 at the label) and
+// targets (q itself) is there.
 template <class T>
 struct Rows {
+    Formula formula;
     std::int64_t n, C;
     const std::int64_t *labels;  // (n,); a negative one: the row does not count and is not read
     const T *targets;            // (n, C)
-    const double *class_weight;  // (C,) w
     const double *row_weight;    // (n,) r; 0: the row does not count and is not read
-    double temperature, smoothing, scale;
+    const double *share;         // (n,)
+    const double *moved;         // (n, 3): x_y, what its rounding left, dx_y / dz_y
+    double scale;
     double *losses;              // (n,), written
 };
 

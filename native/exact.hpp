@@ -17,6 +17,12 @@ template <class T> INLINE Pair<T> below(Vec<T> z, Vec<T> m) {
     return {hi, small - (hi - large)};
 }
 
+// a + b, exactly (Knuth's sum of unordered terms); no rest where the sum is not finite.
+template <class T> INLINE Pair<T> sum_of(Vec<T> a, Vec<T> b) {
+    const Vec<T> hi = a + b, bb = hi - a, lo = (a - (hi - bb)) + (b - bb);
+    return {hi, hi - hi == T(0) ? lo : Vec<T>{}};
+}
+
 // (m - z) SMALL: in float32, scores of +-3e38 are finite and their distance is not.
 constexpr double SMALL = 0x1p-32;
 template <class T> INLINE Vec<T> distance_of(Vec<T> z, Vec<T> m) { return m * T(SMALL) - z * T(SMALL); }
@@ -30,19 +36,15 @@ template <class T> INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
     return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
 }
 
-// Multiplication by 1/T: nothing to do, or a product of pairs.
+// Multiplication by the slope: nothing to do, or a product of pairs.
 struct Unit {
-    explicit Unit(double) {}
+    Unit(double, double) {}
     template <class T> INLINE Pair<T> operator()(Pair<T> d) const { return d; }
 };
 
 template <class T> struct Tempered {
     Vec<T> hi, lo;
-    explicit Tempered(double temperature) {
-        double inverse = 1 / temperature, rest = __builtin_fma(-inverse, temperature, 1.0) / temperature;
-        hi = all(T(inverse));
-        lo = all(T((inverse - double(T(inverse))) + rest));
-    }
+    Tempered(double slope, double rest) : hi(all(T(slope))), lo(all(T((slope - double(T(slope))) + rest))) {}
     INLINE Pair<T> operator()(Pair<T> d) const {
         Vec<T> p = d.hi * hi;
         return {p, fma(d.hi, lo, fma(d.lo, hi, product_error<T>(d.hi, hi, p)))};

@@ -116,7 +116,7 @@ class Head {
 };
 
 template <class T, class S> std::int64_t head(const HeadCall<T> &call) {
-    return call.rows.temperature == 1 ? Head<T, S, Unit>(call)() : Head<T, S, Tempered<T>>(call)();
+    return untempered(call.rows) ? Head<T, S, Unit>(call)() : Head<T, S, Tempered<T>>(call)();
 }
 
 }  // namespace SOFTGRAD_ISA

@@ -20,9 +20,44 @@ template <class T> T maximum(const T *z, std::int64_t C) {
 
 constexpr int STEP = 2;     // vectors in step; 3 and 4 run out of the 16 registers and were slower
 
-// s, the sum of e_j = exp((z_j - m) / T) without one maximum; KEEP: the e_j themselves too. Leaving out all lanes equal to
-// m and adding (their number - 1) needs no search for the place of the maximum. NaN in z comes out as NaN.
-template <bool KEEP, class T, class Heat> double others(const T *z, T *e, std::int64_t C, T m, Heat heat) {
+// A label among the scores of its row: whether it is the maximum, and m - x_y.
+struct Label { bool top; double below; };
+
+// The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL. Lanes past the end are infinitely far.
+template <class T> struct Given {
+    const T *x, *next;      // next: what to ask for while this row is being worked on
+    const Vec<T> m;
+
+    Label label(std::int64_t y) const { return {x[y] == m[0], double(m[0]) - double(x[y])}; }
+
+    template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
+    template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
+    INLINE Mask<T> is_top(Pair<T> d) const { return d.hi == T(0); }
+};
+
+// The same of x + lo; m_lo belongs to m.
+template <class T> struct Mapped {
+    const T *x, *lo, *next;
+    const Vec<T> m, m_lo;
+
+    Label label(std::int64_t y) const {
+        return {x[y] == m[0] && lo[y] == m_lo[0], (double(m[0]) - double(x[y])) + (double(m_lo[0]) - double(lo[y]))};
+    }
+
+    template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const {
+        Pair<T> d = below<T>(part.load(x + j, T(-INFINITE)), m);
+        d.lo += part.load(lo + j, T(0)) - m_lo;
+        return d;
+    }
+    template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const {
+        return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
+    }
+    INLINE Mask<T> is_top(Pair<T> d) const { return (d.hi == T(0)) & (d.lo == T(0)); }
+};
+
+// s, the sum of e_j = exp(slope (x_j - m)) without one maximum; KEEP: the e_j themselves too. Leaving out all lanes equal to
+// m and adding (their number - 1) needs no search for the place of the maximum. NaN in x comes out as NaN.
+template <bool KEEP, class T, class Row, class Heat> double others(Row row, T *e, std::int64_t C, Heat heat) {
     constexpr std::int64_t block = BLOCK * LANES<T>;
     Tally<T> tally;
     Mask<T> ties{};
@@ -30,16 +65,19 @@ template <bool KEEP, class T, class Heat> double others(const T *z, T *e, std::i
         Vec<T> sum{};
         sweep_by<T, STEP>(C - b < block ? C - b : block, [&](std::int64_t j, auto part, auto size) {
             constexpr int N = size.value, L = LANES<T>;
-            Vec<T> x[N], y[N];
+            Vec<T> y[N];
+            Mask<T> top[N];
             Pair<T> d[N];
-            for (int byte = 0; byte < N * WIDTH; byte += 64)       // the next row, while this one is being worked on
-                __builtin_prefetch((const char *)(z + C + b + j) + byte, 0, 2);
-            for (int i = 0; i < N; i++) d[i] = heat(below<T>(x[i] = part.load(z + b + j + i * L, T(-INFINITE)), all(m)));
+            for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
+            for (int i = 0; i < N; i++) {
+                const Pair<T> cool = row.below_top(b + j + i * L, part);
+                top[i] = row.is_top(cool);
+                d[i] = heat(cool);
+            }
             exponentials<T>(d, y);
             for (int i = 0; i < N; i++) {
-                const Mask<T> top = x[i] == m;
-                sum += without(top, y[i]);
-                ties += top;
+                sum += without(top[i], y[i]);
+                ties += top[i];
                 if constexpr (KEEP) part.store(e + b + j + i * L, y[i]);
             }
         });
@@ -50,78 +88,198 @@ template <bool KEEP, class T, class Heat> double others(const T *z, T *e, std::i
     return tally.sum() + double(count - 1);
 }
 
-// Of the a_j of one row: their sum A, their largest, the sum of the others than that one, and sum_j a_j (m - z_j).
-template <class T> struct Spread {
-    double A, others, cross;
-    T largest;
+// Of the a_j of one row: their sum A, their largest, and the sum of the others than that one.
+template <class T> struct Shares { double A, others; T largest; };
 
-    Spread(const T *a, const T *z, std::int64_t C, T m) : largest(maximum(a, C)) {
-        constexpr std::int64_t block = BLOCK * LANES<T>;
-        Tally<T> rest, distance;
-        Mask<T> ties{};
-        for (std::int64_t b = 0; b < C; b += block) {
-            Vec<T> sum{}, far{};
-            sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
-                Vec<T> x = part.load(z + b + j, m), q = part.load(a + b + j, T(-1));
-                far += q > T(0) ? q * distance_of<T>(x, all(m)) : Vec<T>{};     // an impossible class without weight: 0 inf = 0
-                sum += q == largest || q < T(0) ? Vec<T>{} : q;
-                ties += q == largest;
-            });
-            rest.add(sum);
-            distance.add(far);
-        }
-        std::int64_t count = 0;
-        for (int i = 0; i < LANES<T>; i++) count -= ties[i];
-        others = rest.sum() + double(count - 1) * double(largest);
-        A = others + double(largest);
-        cross = distance.sum() / SMALL;
+template <class T> Shares<T> shares_of(const T *a, std::int64_t C) {
+    constexpr std::int64_t block = BLOCK * LANES<T>;
+    const T largest = maximum(a, C);
+    Tally<T> rest;
+    Mask<T> ties{};
+    for (std::int64_t b = 0; b < C; b += block) {
+        Vec<T> sum{};
+        sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
+            Vec<T> q = part.load(a + b + j, T(-1));
+            sum += q == largest || q < T(0) ? Vec<T>{} : q;
+            ties += q == largest;
+        });
+        rest.add(sum);
     }
+    std::int64_t count = 0;
+    for (int i = 0; i < LANES<T>; i++) count -= ties[i];
+    const double others = rest.sum() + double(count - 1) * double(largest);
+    return {others + double(largest), others, largest};
+}
+
+// The same for a label, whose a_j are base_j but at the label: nothing to add up for a row.
+template <class T> class LabelShares {
+   public:
+    LabelShares(const T *base, std::int64_t C) : base(base), first(0), rest(C) {
+        long double before = 0, after = 0;      // sums from both ends, so that none is a difference; plain doubles were 100 eps off
+        for (std::int64_t j = 0; j < C; before += base[j++]) rest[j] = double(before);
+        for (std::int64_t j = C - 1; j >= 0; after += base[j--]) rest[j] = double(rest[j] + after);
+        for (std::int64_t j = 1; j < C; j++) first = base[j] > base[first] ? j : first;
+    }
+
+    Shares<T> operator()(std::int64_t y, T ay) const {
+        if (ay >= base[first]) return {rest[y] + double(ay), rest[y], ay};
+        const double others = rest[first] + (double(ay) - double(base[y]));
+        return {others + double(base[first]), others, base[first]};
+    }
+
+   private:
+    const T *base;
+    std::int64_t first;
+    Buffer<double> rest;
 };
+
+// sum_j a_j (m - x_j)
+template <class T, class Row> double cross_of(const T *a, Row row, std::int64_t C) {
+    constexpr std::int64_t block = BLOCK * LANES<T>;
+    Tally<T> distance;
+    for (std::int64_t b = 0; b < C; b += block) {
+        Vec<T> far{};
+        sweep<T>(C - b < block ? C - b : block, [&](std::int64_t j, auto part) {
+            Vec<T> q = part.load(a + b + j, T(0));
+            far += q > T(0) ? q * row.distance(b + j, part) : Vec<T>{};     // an impossible class without weight: 0 inf = 0
+        });
+        distance.add(far);
+    }
+    return distance.sum() / SMALL;
+}
 
 template <class T, class Heat>
 class Many {
    public:
-    explicit Many(const Rule<T> &rule) : rule(rule), heat(rule.rows.temperature), a(rule.spread ? rule.C : 0) {
+    explicit Many(const Rule<T> &rule)
+        : rule(rule), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest), label_shares(rule.base, rule.spread ? rule.C : 0),
+          a(rule.spread ? rule.C : 0), x(rule.mapped ? rule.C : 0), lo(rule.mapped ? rule.C : 0) {
         if (rule.spread)
             for (std::int64_t j = 0; j < rule.C; j++) a[j] = rule.base[j];
+        if (rule.mapped)
+            for (std::int64_t j = 0; j < rule.C; j++) lo[j] = 0;
     }
 
     // Row i: its loss, and its gradient in g if there is one; false if the row has no softmax.
     bool operator()(std::int64_t i, const T *z, T *g) {
+        if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
+        if (rule.mapped) return mapped(i, z, g);
         const T m = maximum(z, rule.C);
-        if (!(m > -INFINITE && m < INFINITE)) return false;
-        double loss, r = rule.row_weight(i);
-        if (!(rule.spread ? spread(i, z, g, m, loss) : plain(i, z, g, m, loss))) return false;
-        rule.rows.losses[i] = r * loss;
-        return true;
+        return m > -INFINITE && m < INFINITE && formula(i, Given<T>{z, z + rule.C, all(m)}, g, double(m));
     }
 
    private:
     const Rule<T> &rule;
+    const double slope;
     const Heat heat;
-    Buffer<T> a;
+    const LabelShares<T> label_shares;
+    Buffer<T> a, x, lo;
 
-    double sum(const T *z, T *g, T m) const {
-        return g ? others<true>(z, g, rule.C, m, heat) : others<false>(z, g, rule.C, m, heat);
+    bool mapped(std::int64_t i, const T *z, T *g) {
+        const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
+        if (rule.rows.formula.shift)
+            sweep<T>(rule.C, [&](std::int64_t j, auto part) {
+                const Pair<T> sum = sum_of<T>(part.load(z + j, T(0)), part.load(rule.shift + j, T(0)));
+                part.store(x + j, sum.hi);
+                part.store(lo + j, sum.lo + part.load(rule.shift_lo + j, T(0)));
+            });
+        else
+            sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(x + j, part.load(z + j, T(0))); });
+        if (rule.rows.moved) rule.move(i, x[y], lo[y]);
+        const T m = maximum<T>(x, rule.C);
+        Vec<T> top_lo = all(T(-INFINITE));
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) {
+            const Vec<T> here = part.load(lo + j, T(0));
+            top_lo = part.load(x + j, T(-INFINITE)) == m ? larger(here, top_lo) : top_lo;
+        });
+        const T m_lo = highest<T>(top_lo);
+        const Mapped<T> row{x, lo, z + rule.C, all(m), all(m_lo)};
+        const bool good = m > -INFINITE && m < INFINITE && formula(i, row, g, double(m) + double(m_lo));
+        if (rule.rows.moved) lo[y] = 0;
+        return good;
     }
 
-    bool plain(std::int64_t i, const T *z, T *g, T m, double &loss) const {
-        const std::int64_t y = rule.rows.labels[i];
-        const T zy = z[y];
-        const double ay = double(rule.keep[y]), s = sum(z, g, m);
-        if (!(s >= 0)) return false;
-        loss = ay == 0 ? 0.0 : ay * (log1p_of<double>(all(s))[0] + (double(m) - double(zy)) / rule.rows.temperature);
+    template <class Row> bool formula(std::int64_t i, Row row, T *g, double m) {
+        const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
+        return rule.spread ? spread(i, y, row, g, m) : plain(i, y, row, g, m);
+    }
+
+    // A moved label stands apart: the others, relative to their own maximum m, add up to O >= 1, and with d = u_y - m
+    //   l = log(O + e^d) - d = log1p(O e^-d),   1 - p_y = O / (O + e^d),   p_j = e_j / (O + e^d)
+    // The label splits its row in two, so that no score is written over and no pair is needed but d.
+    bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) const {
+        const std::int64_t after = rule.C - y - 1;
+        const T m1 = maximum(z, y), m2 = maximum(z + y + 1, after), m = m1 > m2 ? m1 : m2;
+        const double x = rule.rows.moved[3 * i];
+        if (!(m < INFINITE && x < INFINITE)) return false;
+        if (!(m > -INFINITE)) return alone(i, y, z, g);
+        const Given<T> left{z, z + rule.C, all(m)}, right{z + y + 1, z + rule.C + y + 1, all(m)};
+        const double O = g ? 2 + others<true, T>(left, g, y, heat) + others<true, T>(right, g + y + 1, after, heat)
+                           : 2 + others<false, T>(left, g, y, heat) + others<false, T>(right, g, after, heat);
+        if (!(O >= 1)) return false;
+        const Difference d = difference(i, x, double(m));
+        const bool top = d.hi > 0;
+        const double e = __builtin_exp(top ? -d.hi : d.hi) * (top ? 1 - d.lo : 1 + d.lo);      // relative to the larger of both
+        const double sum = top ? 1 + O * e : O + e, wrong = (top ? O * e : O) / sum;
+        const double log_sum = top ? __builtin_log1p(O * e) : __builtin_log(sum), ay = double(rule.keep[y]);
+        const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), slope * double(m) + (top ? d.hi : 0.0) + log_sum);
         if (!g) return true;
-        const double step = rule.step(i) * ay / (1 + s);
-        const double left = zy == m ? s : 1 + (s - double(g[y]));       // (1 + s) (1 - p_y)
-        const Vec<T> factor = all(T(step));
+        const double step = rule.step(i) * it.factor * ay;
+        const Vec<T> factor = all(T((step + it.lift) * (top ? e : 1.0) / sum));
+        g[y] = 0;
         sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
-        g[y] = T(-step * left);
+        g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
         return true;
     }
 
-    bool spread(std::int64_t i, const T *z, T *g, T m, double &loss) {
-        const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
+    // No other class is possible: the label has it all, unless it is impossible too, or a NaN was passed over.
+    bool alone(std::int64_t i, std::int64_t y, const T *z, T *g) const {
+        const double x = rule.rows.moved[3 * i];
+        for (std::int64_t j = 0; j < rule.C; j++)
+            if (j != y && z[j] != z[j]) return false;
+        if (!(x > -INFINITE)) return false;
+        const Around it = finish(i, 0.0, slope * x);
+        if (!g) return true;
+        for (std::int64_t j = 0; j < rule.C; j++) g[j] = 0;
+        g[y] = T(it.lift * rule.label_slope(i));
+        return true;
+    }
+
+    // d = slope (x_y - m) as a pair of numbers.
+    struct Difference { double hi, lo; };
+    Difference difference(std::int64_t i, double x, double m) const {
+        const double far = x - m, bb = far - x, rest = (x - (far - bb)) - (m + bb), hi = slope * far;
+        if (!(hi - hi == 0)) return {hi, 0.0};
+        return {hi, __builtin_fma(slope, far, -hi) + slope * (rest + rule.rows.moved[3 * i + 1]) + rule.rows.formula.slope_rest * far};
+    }
+
+    template <class Row> double sum(Row row, T *g) const {
+        return g ? others<true, T>(row, g, rule.C, heat) : others<false, T>(row, g, rule.C, heat);
+    }
+
+    // Writes the loss of row i, and says what its gradient is to be multiplied with.
+    Around finish(std::int64_t i, double l, double lse) const {
+        const Around it = rule.around ? rule.around_it(i, l, lse) : Around{rule.row_weight(i) * l, 1.0, 0.0};
+        rule.rows.losses[i] = it.loss;
+        return it;
+    }
+
+    template <class Row> bool plain(std::int64_t i, std::int64_t y, Row row, T *g, double m) const {
+        const Label label = row.label(y);       // now: the sum may write over the scores
+        const double ay = double(rule.keep[y]), s = sum(row, g);
+        if (!(s >= 0)) return false;
+        const double log_s = log1p_of<double>(all(s))[0];
+        const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), slope * m + log_s);
+        if (!g) return true;
+        const double step = rule.step(i) * it.factor * ay / (1 + s), lift = it.lift / (1 + s), ey = double(g[y]);
+        const double left = label.top ? s : 1 + (s - ey);       // (1 + s) (1 - p_y)
+        const Vec<T> factor = all(T(step + lift));
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
+        g[y] = T(lift * ey - step * left);
+        return true;
+    }
+
+    template <class Row> bool spread(std::int64_t i, std::int64_t y, Row row, T *g, double m) {
         if (y >= 0) {
             a[y] = rule.base[y] + rule.keep[y];
         } else {
@@ -130,21 +288,25 @@ class Many {
                 part.store(a + j, fma(part.load(rule.keep + j, T(0)), part.load(q + j, T(0)), part.load(rule.base + j, T(0))));
             });
         }
-        const Spread<T> aim(a, z, rule.C, m);
-        const double s = sum(z, g, m);
-        loss = (aim.A > 0 ? aim.A * log1p_of<double>(all(s))[0] : 0.0) + aim.cross / rule.rows.temperature;
-        if (g) spread_gradient(g, aim, s, rule.step(i));
+        const Shares<T> aim = y >= 0 ? label_shares(y, a[y]) : shares_of<T>(a, rule.C);
+        const double cross = cross_of<T>(a, row, rule.C);       // now: the sum may write over the scores
+        const double s = sum(row, g), log_s = log1p_of<double>(all(s))[0];
+        if (s >= 0) {
+            const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
+            if (g) spread_gradient(g, aim, s, rule.step(i) * it.factor, it.lift);
+            if (g && y >= 0) g[y] = T(double(g[y]) * rule.label_slope(i));
+        }
         if (y >= 0) a[y] = rule.base[y];
         return s >= 0;
     }
 
-    void spread_gradient(T *g, const Spread<T> &aim, double s, double step) const {
+    void spread_gradient(T *g, const Shares<T> &aim, double s, double step, double lift) const {
         const Vec<T> inverse = all(T(1 / (1 + s))), top_left = all(T(s / (1 + s))), A = all(T(aim.A)), rest = all(T(aim.others));
         sweep<T>(rule.C, [&](std::int64_t j, auto part) {
             Vec<T> e = part.load(g + j, T(0)), q = part.load(a + j, T(0)), p = e * inverse;
             Vec<T> left = e == T(1) ? top_left : 1 - p;
             Vec<T> off = q == aim.largest ? rest : A - q;
-            part.store(g + j, (p * off - q * left) * T(step));
+            part.store(g + j, (p * off - q * left) * T(step) + p * T(lift));
         });
     }
 };

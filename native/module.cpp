@@ -6,7 +6,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -62,24 +64,50 @@ using AnyX = Array<nb::ro, nb::ndim<2>>;
 
 template <class A> static auto pointer(const std::optional<A> &array) { return array ? array->data() : nullptr; }
 
+// What a loss asks, as Python made it; the arrays stay alive with it.
+class Formula {
+   public:
+    Formula(std::optional<In1<double>> keep, std::optional<In1<double>> base, std::optional<In1<double>> shift, double slope,
+            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers)
+        : keep(keep), base(base), shift(shift), slope(slope), slope_rest(slope_rest), z_loss(z_loss), curve{} {
+        const auto *found = std::find(std::begin(softgrad::CURVES), std::end(softgrad::CURVES), curve);
+        if (found == std::end(softgrad::CURVES) || numbers.size() > std::size(this->curve.numbers))
+            throw nb::value_error(("Formula(curve='" + curve + "'): not compiled").c_str());
+        this->curve.shape = softgrad::Shape(found - std::begin(softgrad::CURVES));
+        std::copy(numbers.begin(), numbers.end(), this->curve.numbers);
+    }
+
+    softgrad::Formula of(std::size_t C) const {
+        for (const auto &array : {keep, base, shift})
+            if (array && array->shape(0) != C) throw nb::value_error("Formula: made for another number of classes");
+        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve};
+    }
+
+   private:
+    std::optional<In1<double>> keep, base, shift;
+    double slope, slope_rest, z_loss;
+    softgrad::Curve curve;
+};
+
 // A writable array that Python hands over is written through it; nanobind refuses read-only ones.
 template <class T>
-static softgrad::Rows<T> rows_of(std::size_t n, std::size_t C, const std::optional<In1<std::int64_t>> &labels,
-                                 const std::optional<In2<T>> &targets, const std::optional<In1<double>> &class_weight,
-                                 const std::optional<In1<double>> &row_weight, double temperature, double smoothing,
-                                 double scale, const Out1<double> &losses) {
+static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::size_t C, const std::optional<In1<std::int64_t>> &labels,
+                                 const std::optional<In2<T>> &targets, const std::optional<In1<double>> &row_weight,
+                                 const std::optional<In1<double>> &share, const std::optional<In2<double>> &moved, double scale,
+                                 const Out1<double> &losses) {
     if (labels.has_value() == targets.has_value()) throw nb::value_error("exactly one of labels and targets");
-    return {std::int64_t(n),     std::int64_t(C), pointer(labels), pointer(targets), pointer(class_weight),
-            pointer(row_weight), temperature,     smoothing,       scale,            losses.data()};
+    if (moved && (!labels || formula.of(C).shift)) throw nb::value_error("labels are moved, and where no class is shifted");
+    return {formula.of(C), std::int64_t(n), std::int64_t(C), pointer(labels), pointer(targets), pointer(row_weight),
+            pointer(share), pointer(moved), scale, losses.data()};
 }
 
 template <class T>
-static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, std::optional<In1<std::int64_t>> labels,
-                               std::optional<In2<T>> targets, std::optional<In1<double>> class_weight,
-                               std::optional<In1<double>> row_weight, double temperature, double smoothing, double scale,
-                               Out1<double> losses) {
-    const softgrad::ScoreCall<T> call{rows_of<T>(scores.shape(0), scores.shape(1), labels, targets, class_weight, row_weight,
-                                                 temperature, smoothing, scale, losses),
+static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, const Formula &formula,
+                               std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
+                               std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
+                               Out1<double> losses, std::optional<In2<double>> moved) {
+    const softgrad::ScoreCall<T> call{rows_of<T>(formula, scores.shape(0), scores.shape(1), labels, targets, row_weight, share, moved,
+                                                 scale, losses),
                                       scores.data(), pointer(out)};
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
@@ -103,13 +131,13 @@ template <class T> static auto head_for(const Kernels &kernels, nb::dlpack::dtyp
 }
 
 template <class T>
-static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, std::optional<In1<std::int64_t>> labels,
-                              std::optional<In2<T>> targets, std::optional<In1<double>> class_weight,
-                              std::optional<In1<double>> row_weight, double temperature, double smoothing, double scale,
+static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
+                              std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
+                              std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                               Out1<double> losses, Out2<T> grad_coef, Out1<double> grad_intercept,
                               std::optional<Out2<T>> grad_X) {
-    const softgrad::HeadCall<T> call{rows_of<T>(X.shape(0), coef.shape(0), labels, targets, class_weight, row_weight,
-                                                temperature, smoothing, scale, losses),
+    const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share,
+                                                std::nullopt, scale, losses),
                                      std::int64_t(X.shape(1)), X.data(), coef.data(), intercept.data(),
                                      grad_coef.data(), grad_intercept.data(), pointer(grad_X)};
     auto kernel = head_for<T>(*current, X.dtype());
@@ -119,12 +147,11 @@ static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, std::option
 
 template <class T>
 static std::int64_t csr_rows(In1<std::int64_t> indptr, In1<std::int32_t> indices, In1<T> data, In2<T> coef_t, In1<T> intercept,
-                             std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
-                             std::optional<In1<double>> class_weight, std::optional<In1<double>> row_weight,
-                             double temperature, double smoothing, double scale, Out1<double> losses, Out2<T> grad_coef_t,
+                             const Formula &formula, std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
+                             std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale, Out1<double> losses, Out2<T> grad_coef_t,
                              Out1<double> grad_intercept) {
-    const softgrad::SparseCall<T> call{rows_of<T>(indptr.shape(0) - 1, coef_t.shape(1), labels, targets, class_weight,
-                                                  row_weight, temperature, smoothing, scale, losses),
+    const softgrad::SparseCall<T> call{rows_of<T>(formula, indptr.shape(0) - 1, coef_t.shape(1), labels, targets, row_weight,
+                                                  share, std::nullopt, scale, losses),
                                        indptr.data(), indices.data(), data.data(), coef_t.data(), intercept.data(),
                                        grad_coef_t.data(), grad_intercept.data()};
     const Kernels &kernels = *current;
@@ -133,12 +160,14 @@ static std::int64_t csr_rows(In1<std::int64_t> indptr, In1<std::int32_t> indices
     else return kernels.sparse_double(call);
 }
 
-#define ROW_ARGUMENTS                                                                                                    \
-    nb::arg("labels").none(), nb::arg("targets").none(), nb::arg("class_weight").none(), nb::arg("row_weight").none(),   \
-        nb::arg("temperature"), nb::arg("smoothing"), nb::arg("scale"), nb::arg("losses").noconvert()
+// No label is moved where scores are made on the way: it would have to be known before.
+#define ROW_ARGUMENTS                                                                                                        \
+    nb::arg("formula"), nb::arg("labels").none(), nb::arg("targets").none(), nb::arg("row_weight").none(),                    \
+        nb::arg("share").none(), nb::arg("scale"), nb::arg("losses").noconvert()
 
 template <class T> static void define(nb::module_ &m) {
-    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS);
+    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS,
+          nb::arg("moved").none());
     m.def("head_rows", &head_rows<T>, nb::arg("X").noconvert(), nb::arg("coef").noconvert(), nb::arg("intercept").noconvert(),
           ROW_ARGUMENTS, nb::arg("grad_coef").noconvert(), nb::arg("grad_intercept").noconvert(),
           nb::arg("grad_X").noconvert().none());
@@ -163,6 +192,12 @@ NB_MODULE(_native, m) {
         return names;
     });
     m.def("use", &use, nb::arg("isa"));
+    m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
+    using Column = std::optional<In1<double>>;
+    nb::class_<Formula>(m, "Formula")
+        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &>(),
+             nb::arg("keep").none(), nb::arg("base").none(), nb::arg("shift").none(), nb::arg("slope"), nb::arg("slope_rest"),
+             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"));
     define<float>(m);
     define<double>(m);
 }

@@ -54,7 +54,7 @@ template <class T, class Heat> std::int64_t score_rows(const ScoreCall<T> &call)
 }
 
 template <class T> std::int64_t score(const ScoreCall<T> &call) {
-    return call.rows.temperature == 1 ? score_rows<T, Unit>(call) : score_rows<T, Tempered<T>>(call);
+    return untempered(call.rows) ? score_rows<T, Unit>(call) : score_rows<T, Tempered<T>>(call);
 }
 
 }  // namespace SOFTGRAD_ISA

@@ -83,7 +83,7 @@ class Sparse {
 };
 
 template <class T> std::int64_t sparse(const SparseCall<T> &call) {
-    return call.rows.temperature == 1 ? Sparse<T, Unit>(call)() : Sparse<T, Tempered<T>>(call)();
+    return untempered(call.rows) ? Sparse<T, Unit>(call)() : Sparse<T, Tempered<T>>(call)();
 }
 
 }  // namespace SOFTGRAD_ISA

@@ -1,14 +1,17 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs cross-entropy with all its options; what it cannot run it refuses, and `tiled` or the plain formula take over. Without a compiler at
-build time there is no module, and `status` says so.
+It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`), with the curves that it has by name. What it
+cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
 """
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
+from fractions import Fraction
+from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +19,9 @@ from numpy.typing import NDArray
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
 from softgrad.losses.curves import Identity
-from softgrad.losses.loss import Loss, Rows, Schedule, schedules
-from softgrad.losses.scores import Scale, Temperature
-from softgrad.losses.softmax import Softmax
-from softgrad.losses.targets import Smoothed
-from softgrad.losses.weights import Weights, are_ones
+from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
+from softgrad.losses.softmax import Softmax, divided
+from softgrad.losses.weights import are_ones
 
 FEW = 32  # classes up to which one pass in registers beats two matrix products
 
@@ -42,35 +43,86 @@ def status() -> str:
     return f"{module.isa()} (compiled: {', '.join(module.compiled())})"
 
 
-def options(loss: Loss) -> tuple[float, float, tuple[float, ...] | None] | None:
-    """Temperature, smoothing and class weights of a loss that the compiled rows know; None for any other."""
-    known = type(loss.link) is Softmax and type(loss.curve) is Identity and not loss.terms
-    if not (known and isinstance(loss.targets, Smoothed) and isinstance(loss.weights, Weights)):
+class Options(NamedTuple):
+    """A loss of the family as the compiled rows see it: u = slope z + shift, and a part that moves the label's score."""
+
+    slope: Fraction
+    shift: NDArray[Any] | float
+    margin: int | None  # its place among the maps of scores
+    z_loss: float
+
+
+def options(loss: Loss) -> Options | None:
+    """What the compiled rows are to do; None for a loss that has a part which they do not know."""
+    curve = type(loss.curve)
+    if module is None or curve.__module__ != Identity.__module__ or curve.__name__ not in module.curves():
         return None
-    if loss.targets.prior is not None:
+    if type(loss.link) is not Softmax or loss.targets.kept is None or loss.weights.many:
         return None
-    T = 1.0
-    for phi in loss.scores:
-        if not isinstance(phi, Temperature | Scale):
+    slope, shift, margin, z_loss = Fraction(1), 0.0, None, 0.0
+    for k, phi in enumerate(loss.scores):
+        found = phi.affine_map()
+        if found is not None:
+            slope, shift = slope * found[0], float(found[0]) * shift + found[1]
+        elif phi.by_label and margin is None:
+            margin = k
+        else:
             return None
-        T = T * phi.T if isinstance(phi, Temperature) else T / phi.s
-    if not 1e-300 <= T < np.inf:  # of several together
-        return None
-    return T, loss.targets.eps, loss.weights.class_weight
+    for term in loss.terms:
+        if term.lse_squared is None:
+            return None
+        z_loss += term.lse_squared
+    return None if margin is not None and np.any(shift) else Options(slope, shift, margin, z_loss)
 
 
-def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """labels, targets, class weights, row weights, temperature, smoothing as the compiled functions take them."""
-    T, eps, given = options(loss)  # type: ignore[misc] - asked before
-    omega = None if given is None else loss.weights.omega(n_classes)
-    labels = y if y.ndim == 1 else None
-    q = None if y.ndim == 1 else np.ascontiguousarray(y, dtype)
-    return labels, q, omega, None if are_ones(r) else r, T, eps
+@lru_cache(maxsize=64)
+def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
+    """The compiled rows' Formula, and whether what stands around l asks for each row's share of class weights."""
+    known, kept = options(loss), loss.targets.kept
+    assert known is not None
+    assert kept is not None
+    omega = loss.weights.omega(n_classes)
+    inside = omega if loss.curve.linear else np.ones(n_classes)
+    keep, added = kept * inside, loss.targets.added(n_classes)
+    slope = float(known.slope)
+    formula = module.Formula(  # type: ignore[union-attr]
+        None if (keep == 1).all() else keep,
+        inside * added if added.any() else None,
+        np.broadcast_to(known.shift, n_classes).copy() if np.any(known.shift) else None,
+        slope,
+        float(known.slope - Fraction(slope)),
+        known.z_loss,
+        type(loss.curve).__name__,
+        [float(getattr(loss.curve, field.name)) for field in fields(loss.curve)],  # type: ignore[arg-type] - parts are dataclasses
+    )
+    return formula, known.z_loss != 0 or not loss.curve.linear
+
+
+def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dtype: np.dtype[Any], scale: float) -> tuple[Any, ...]:
+    """formula, labels, targets, row weights, shares, scale as the compiled functions take them."""
+    formula, shares = _formula(loss, n_classes)
+    labels, q = (y, None) if y.ndim == 1 else (None, np.ascontiguousarray(y, dtype))
+    return formula, labels, q, None if are_ones(r) else r, loss.weights.shares(y, n_classes) if shares else None, scale
 
 
 def _score_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
-    arguments = _arguments(loss, rows.y, rows.r, rows.z.shape[1], rows.z.dtype)
-    return module.score_rows(rows.z, out, *arguments, scale, losses)  # type: ignore[union-attr]
+    margin = options(loss).margin  # type: ignore[union-attr] - asked before
+    if margin is not None and rows.y.ndim == 2:
+        return plain(loss, rows, out, scale, losses)
+    arguments = _arguments(loss, rows.y, rows.r, rows.z.shape[1], rows.z.dtype, scale)
+    return module.score_rows(rows.z, out, *arguments, losses, None if margin is None else moved(loss, margin, rows))  # type: ignore[union-attr]
+
+
+def moved(loss: Loss, margin: int, rows: Rows) -> NDArray[np.float64]:
+    """The labels' scores as the rows are to see them, before the common slope: hi, lo and their slope (n, 3)."""
+    z = rows.z[np.arange(len(rows.y)), rows.y].astype(np.float64)
+    u, before = (z, np.zeros_like(z)), loss.scores[:margin]
+    for phi in before:
+        u = phi.forward(u, rows.y)
+    u, slope = loss.scores[margin].at_label(u, rows.y)
+    for phi in before:
+        u = divided(u, float(phi.affine_map()[0]))  # type: ignore[index] - asked before
+    return np.column_stack([*u, slope])
 
 
 def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:
@@ -79,6 +131,12 @@ def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:
 
 if module is not None:
     schedules.append(_offer)
+
+
+def _without_margin(loss: Loss) -> str:
+    """Why a head cannot be fused with a loss: a label's score is moved by Python, and would have to be known before."""
+    known = options(loss)
+    return "" if known is not None and known.margin is None and loss.head.linear else "runs softmax losses of a linear head without margins"
 
 
 class OnePass(AbstractKernel):
@@ -94,12 +152,12 @@ class OnePass(AbstractKernel):
             return f"takes dense float64, float32, float16 or uint8 rows, not {X.dtype}"
         if n_classes > FEW:
             return f"is made for at most {FEW} classes"
-        return "" if options(loss) is not None and loss.head.linear else "runs cross-entropy of a linear head only"
+        return _without_margin(loss)
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         losses, dcoef, dintercept = np.empty(len(block.r)), np.empty_like(coef), np.empty(len(coef))
-        arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype)
-        bad = module.head_rows(block.X, coef, intercept, *arguments, scale, losses, dcoef, dintercept, block.out)  # type: ignore[union-attr]
+        arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype, scale)
+        bad = module.head_rows(block.X, coef, intercept, *arguments, losses, dcoef, dintercept, block.out)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef, dintercept
 
 
@@ -114,12 +172,12 @@ class SparseRows(AbstractKernel):
             return "no compiled kernels"
         if not hasattr(X, "indptr"):
             return "takes CSR rows"
-        return "" if options(loss) is not None and loss.head.linear else "runs cross-entropy of a linear head only"
+        return _without_margin(loss)
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         X, coef_t = block.X, np.ascontiguousarray(coef.T)
         losses, dcoef_t, dintercept = np.empty(len(block.r)), np.zeros_like(coef_t), np.empty(len(coef))
-        arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype)
+        arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype, scale)
         rows = X.indptr.astype(np.int64), X.indices.astype(np.int32, copy=False), X.data.astype(coef.dtype, copy=False)
-        bad = module.csr_rows(*rows, coef_t, intercept, *arguments, scale, losses, dcoef_t, dintercept)  # type: ignore[union-attr]
+        bad = module.csr_rows(*rows, coef_t, intercept, *arguments, losses, dcoef_t, dintercept)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef_t.T, dintercept

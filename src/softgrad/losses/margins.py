@@ -38,7 +38,7 @@ class AbstractMargin(AbstractScores):
         s = np.sqrt((1 - x) * (1 + x))
         phi, phi_theta, kappa = self.of_angle(x, s)
         s = np.where(inside, s, 1.0)
-        return np.where(inside, phi, phi + (c - x)), np.where(inside, -phi_theta / s, 1.0), np.where(inside, kappa / s**3, 0.0)
+        return np.where(inside, phi, phi + (c - x)), np.where(inside, -phi_theta / s, 1.0), np.where(inside, kappa / (s * s * s), 0.0)
 
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         at = np.arange(len(z[0])), labels(y)
@@ -46,6 +46,10 @@ class AbstractMargin(AbstractScores):
         u[at], slope, _ = self.of_cosine(z[0][at])
         lo[at] *= slope
         return u, lo
+
+    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
+        phi, slope, _ = self.of_cosine(z[0])
+        return (phi, z[1] * slope), slope
 
     def slope(self, z: Pair, y: NDArray[Any]) -> Floats:
         at, slope = (np.arange(len(z[0])), labels(y)), np.ones_like(z[0])
@@ -106,8 +110,9 @@ class AngularMargin(AbstractMargin):
     def of_angle(self, c: Floats, s: Floats) -> tuple[Floats, Floats, Floats]:
         m1, d, theta = self.m1, self._added, np.arctan2(s, c)
         a = (m1 - 1) * theta + self.m2
-        phi, phi_theta = c * np.cos(a) - s * np.sin(a), -m1 * (s * np.cos(a) + c * np.sin(a))
-        kappa = m1 * ((1 - m1) * s * c * np.cos(a) + (m1 * s**2 + c**2) * np.sin(a))
+        cos, sin = np.cos(a), np.sin(a)
+        phi, phi_theta = c * cos - s * sin, -m1 * (s * cos + c * sin)
+        kappa = m1 * ((1 - m1) * s * c * cos + (m1 * s**2 + c**2) * sin)
         past = theta > np.pi - d
         phi, phi_theta, kappa = np.where(past, c - d * np.sin(d), phi), np.where(past, -s, phi_theta), np.where(past, 0.0, kappa)
         return phi - self.m3, phi_theta, kappa

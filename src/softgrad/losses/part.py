@@ -6,6 +6,7 @@ Parts are plain data: frozen, their numbers checked when they are made. n rows, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from fractions import Fraction
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
@@ -91,6 +92,14 @@ class AbstractScores(ABC):
     def fits(self, n_classes: int) -> None:  # noqa: B027 - most parts fit any
         """Refuse a number of classes that it was not made for."""
 
+    def affine_map(self) -> tuple[Fraction, Floats | float] | None:
+        """(alpha, beta) where u = alpha z + beta for every row, beta (C,) or 0: what compiled rows can do. Else None."""
+        return None
+
+    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
+        """phi and phi' at the scores z (n,) of labels y (n,), where only these are moved (by_label): what compiled rows ask for."""
+        raise NotImplementedError
+
     @abstractmethod
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         """u = phi(z) as an unevaluated pair."""
@@ -123,6 +132,11 @@ class AbstractTargets(ABC):
 
     hard: bool  # a label stays a label: one class has it all
     gives: Reading = "distributions"
+    kept: float | None = None  # q = kept y + added, the same for all rows: what compiled rows can do
+
+    def added(self, n_classes: int) -> Floats:
+        """What every class has besides its kept share (C,)."""
+        return np.zeros(n_classes)
 
     def enter(self, argument: str, y: ArrayLike, n: int, n_classes: int, ignore_index: int | None) -> NDArray[Any]:
         """Users' targets, checked: labels (n,), ignored ones -1, or rows (n, C)."""
@@ -138,6 +152,7 @@ class AbstractTerm(ABC):
 
     shift_invariant: bool
     convex: bool
+    lse_squared: float | None = None  # t = lse_squared (log sum exp u)^2: what compiled rows can do
 
     @abstractmethod
     def value_gradient(self, u: Pair) -> Pair:

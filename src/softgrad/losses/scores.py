@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ class Temperature(AbstractScores):
 
     keeps_shifts = True
     affine = True
+
+    def affine_map(self) -> tuple[Fraction, float]:
+        return 1 / Fraction(self.T), 0.0
 
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         return divided(z, self.T)
@@ -56,6 +60,9 @@ class Scale(AbstractScores):
 
     keeps_shifts = True
     affine = True
+
+    def affine_map(self) -> tuple[Fraction, float]:
+        return Fraction(self.s), 0.0
 
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         return multiplied(z, self.s)
@@ -137,6 +144,9 @@ class PriorShift(AbstractScores):
     def fits(self, n_classes: int) -> None:
         _one_each("PriorShift(counts)", self.counts, n_classes)
 
+    def affine_map(self) -> tuple[Fraction, Floats]:
+        return Fraction(1), self.offsets
+
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         u, lo = two_difference(z[0], -self.offsets)
         return u, lo + z[1]
@@ -184,6 +194,10 @@ class LabelMargin(AbstractScores):
         m[here, label] = np.asarray(self.margins)[label]
         u, lo = two_difference(z[0], m)
         return u, lo + z[1]
+
+    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
+        u, lo = two_difference(z[0], np.asarray(self.margins)[y])
+        return (u, lo + z[1]), np.ones(len(y))
 
     def slope(self, z: Pair, y: NDArray[Any]) -> float:
         return 1.0

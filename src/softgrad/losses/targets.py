@@ -40,7 +40,11 @@ class Smoothed(AbstractTargets):
     def hard(self) -> bool:  # type: ignore[override] - of each object, not of the class
         return self.eps == 0
 
-    def share(self, n_classes: int) -> Floats:
+    @property
+    def kept(self) -> float:  # type: ignore[override]
+        return 1 - self.eps
+
+    def added(self, n_classes: int) -> Floats:
         """eps r (C,)."""
         if self.prior is None:
             return np.full(n_classes, self.eps / n_classes)
@@ -50,7 +54,7 @@ class Smoothed(AbstractTargets):
         return self.eps * np.asarray(self.prior)
 
     def rows(self, y: NDArray[Any], n_classes: int, omega: Floats) -> Pair:
-        prior = omega * self.share(n_classes)
+        prior = omega * self.added(n_classes)
         others = others_of(prior)
         if y.ndim == 1:
             here = np.arange(len(y))
@@ -79,6 +83,7 @@ class Labels(AbstractTargets):
 
     hard = True
     gives = "labels"
+    kept = 1.0
 
     def enter(self, argument: str, y: ArrayLike, n: int, n_classes: int, ignore_index: int | None) -> NDArray[Any]:
         t = arrays.targets(argument, y, n, n_classes, ignore_index)

@@ -37,6 +37,10 @@ class ZLoss(AbstractTerm):
     shift_invariant = False
     convex = False
 
+    @property
+    def lse_squared(self) -> float:  # type: ignore[override] - of each object, not of the class
+        return self.weight
+
     def value_gradient(self, u: Pair) -> Pair:
         x = exponentials(*u)
         lse = _logsumexp(u, x)
