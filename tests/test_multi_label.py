@@ -115,12 +115,13 @@ def test_rows_on_disk_and_without_weight(tmp_path):
     X, y = load_digits(return_X_y=True)
     Y = np.column_stack([y % 2, y > 4, y == 0]).astype(int)
     np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
     kept = np.arange(len(X)) % 3 > 0
     spoilt = X.copy()
     spoilt[~kept] = np.nan
     model = MultiLabelClassifier(C=1e-2).fit(X[kept], Y[kept])
     np.testing.assert_allclose(MultiLabelClassifier(C=1e-2, tol=1e-8).fit(spoilt, Y, kept).coef_, model.coef_, atol=1e-3)
-    rows = softgrad.data.stream(tmp_path / "X.npy")
+    rows = softgrad.data.stream(tmp_path / "X.npy").X
     assert (MultiLabelClassifier(C=1e-2).fit(rows, Y).predict(rows) == MultiLabelClassifier(C=1e-2).fit(X, Y).predict(X)).all()
 
 
