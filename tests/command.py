@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+from softgrad.cli import main
 
 COLOURS = ("red", "green", "blue")
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -33,6 +36,17 @@ def refused(*words, code=1, cwd=None):
     assert run.stderr.endswith("\n")
     assert run.stderr.count("\n") == 1, run.stderr
     return run.stderr
+
+
+def misspelt(verb, words, capfd):
+    """A call that cannot be meant: exit code 2 and one line that names the option."""
+    with pytest.raises(SystemExit) as end:
+        main([verb, "digits", *words])
+    assert end.value.code == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words[0] in err
 
 
 def names_in(folder):

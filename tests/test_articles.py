@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.special
+from sklearn.datasets import load_iris
 
 import softgrad
 from softgrad import reference
@@ -201,3 +202,71 @@ def test_the_loss_of_an_impossible_class_is_guarded():
     value, g = cross_entropy().value_and_grad([[-np.inf, 0.0]], [0])
     assert value == np.inf
     assert g.tolist() == [[-1, 1]]
+
+
+def test_the_gradient_by_the_weights_has_no_further_factors(pictures):
+    """(A - Y)' X / N; article B multiplies by a (1 - a) once more."""
+    W, X, y = pictures
+    _, G, _ = softgrad.linear_value_and_grad(X, y, W.T)
+    A, Y = softgrad.softmax(X @ W), np.eye(10)[y]
+    assert np.allclose(G, (A - Y).T @ X / len(X), rtol=1e-10, atol=1e-13)
+    step = np.zeros_like(W)
+    step[5, 3] = h = 1e-5
+    numeric = (cross_entropy()(X @ (W + step), y) - cross_entropy()(X @ (W - step), y)) / (2 * h)
+    further = ((A - Y) * A * (1 - A)).T @ X / len(X)
+    assert G[3, 5] == pytest.approx(numeric, rel=1e-6)
+    assert further[3, 5] != pytest.approx(numeric, rel=0.5)
+
+
+def double_loop(A, Y):
+    """Article B's cross-entropy of probabilities."""
+    total = 0.0
+    for a, target in zip(A, Y, strict=True):
+        for k in range(len(a)):
+            total -= target[k] * np.log(a[k])
+    return total
+
+
+def test_the_double_loop_gives_the_sum():
+    rng = np.random.default_rng(74)
+    z, y = rng.normal(size=(6, 3)), rng.integers(3, size=6)
+    found = double_loop(softgrad.softmax(z), np.eye(3)[y])
+    assert found == pytest.approx(cross_entropy()(z, y, reduction="sum"), rel=1e-13)
+    assert found == pytest.approx(6 * cross_entropy()(z, y), rel=1e-13)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert np.isnan(double_loop(softgrad.softmax([[800.0, 0.0]]), np.array([[1.0, 0.0]])))  # 0 log 0
+        assert double_loop(softgrad.softmax([[800.0, 0.0]]), np.array([[0.0, 1.0]])) == np.inf
+    assert cross_entropy()([[800.0, 0.0]], [1]) == 800
+
+
+def test_rounded_factors_give_the_digits_of_the_worked_example():
+    """Article C divides by 0.245 and multiplies rounded probabilities."""
+    p = np.array([0.09, 0.245, 0.665])
+    assert -1 / p[1] == pytest.approx(-4.082, abs=5e-4)
+    assert [-p[0] * p[1], -p[0] * p[2], -p[1] * p[2]] == pytest.approx([-0.02205, -0.05985, -0.163], abs=1e-4)
+    assert -1 / softgrad.softmax(Z)[1] == pytest.approx(-4.0862, abs=5e-5)
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    X, y = load_iris(return_X_y=True)
+    return X - X.mean(axis=0), y
+
+
+def test_a_linear_classifier_has_one_optimum(flowers):
+    """Plain descent from far away, in every direction, ends where the classifier's solver does: nothing to escape from."""
+    X, y = flowers
+    best = softgrad.SoftmaxClassifier(C=0.1, tol=1e-9, fit_intercept=False).fit(X, y).coef_
+    for seed in (0, 1):
+        W = 20 * np.random.default_rng(seed).normal(size=(3, 4))
+        for _ in range(900):
+            W -= 0.3 * softgrad.linear_value_and_grad(X, y, W, l2=1 / (0.1 * len(y)))[1]
+        assert np.abs(W - best).max() < 1e-5
+
+
+def test_a_fixed_temperature_only_rescales_weights_and_penalty(flowers):
+    X, y = flowers
+    plain = softgrad.SoftmaxClassifier(C=0.1, tol=1e-10).fit(X, y)
+    hot = softgrad.SoftmaxClassifier(C=0.1 * 9, tol=1e-10, loss=cross_entropy(temperature=3)).fit(X, y)
+    assert np.allclose(hot.coef_, 3 * plain.coef_, rtol=1e-5, atol=1e-6)
+    assert np.allclose(hot.predict_proba(X), plain.predict_proba(X), rtol=1e-5)

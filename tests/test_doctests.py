@@ -14,7 +14,10 @@ import softgrad
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(m.name for m in pkgutil.walk_packages(softgrad.__path__, "softgrad.") if not m.name.endswith(("__main__", "_native")))
 PUBLIC = {
-    "softgrad": ["softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"],
+    "softgrad": [
+        *("softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"),
+        *("explain", "check_gradient"),
+    ],
     "softgrad.losses": ["cross_entropy"],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],

@@ -23,11 +23,23 @@ def test_a_terminal_has_one_line_that_fills_up():
     bar = Bar(1e-3, stream=stream)
     walk(bar)
     lines = stream.getvalue().split("\r")[1:]
-    assert [line.count("#") for line in lines] == [0, 8, 16, 24]
+    assert [line.count("#") for line in lines] == [0, 7, 13, 20]
     assert "\n" not in stream.getvalue()
     assert "objective 1.7000000" in lines[-1]
     bar.clear()
     assert stream.getvalue().endswith(" \r")
+
+
+@pytest.mark.parametrize(("columns", "width"), [(80, 79), (300, 100)])
+def test_a_line_fits_into_the_terminal_and_covers_the_one_before(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    bar = Bar(1e-3, stream=stream)
+    walk(bar, every=1e6)
+    bar.clear()
+    *lines, end = stream.getvalue().split("\r")[1:]
+    assert [len(line) for line in lines] == [width] * 5
+    assert lines[-1].strip() == end == ""
 
 
 def test_a_log_gets_a_line_every_two_seconds():
@@ -42,7 +54,7 @@ def test_fits_are_counted_where_there_are_many():
     bar.done = 2
     walk(bar, norms=[0.5])
     assert "2 of 8 fits" in stream.getvalue()
-    assert stream.getvalue().count("#") == 6
+    assert stream.getvalue().count("#") == 5
 
 
 @pytest.mark.parametrize("norms", [[0.0], [float("nan"), 1.0], [1e-9, 1e-10], [1.0, 5.0]])

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from softgrad import kernels, losses
 from softgrad.arrays import SoftgradError
 from softgrad.kernels import reference
+from softgrad.linear_head import linear_value_and_grad
 from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
-from softgrad.objective import linear_value_and_grad
 
 if TYPE_CHECKING:
     from softgrad import data, stochastic
     from softgrad.classifier import SoftmaxClassifier
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.explanation import explain
+    from softgrad.gradient_check import check_gradient
     from softgrad.hierarchical_classifier import HierarchicalClassifier
     from softgrad.multi_label import MultiLabelClassifier
     from softgrad.saved_models import load
@@ -30,7 +32,9 @@ __all__ = [
     "SoftgradError",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
+    "check_gradient",
     "data",
+    "explain",
     "kernels",
     "linear_value_and_grad",
     "load",
@@ -43,11 +47,16 @@ __all__ = [
     "stochastic",
 ]
 
-# these load SciPy and scikit-learn
+# found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
 _LATER = {
-    "SoftmaxClassifier": "classifier", "SoftmaxClassifierCV": "classifier_cv", "MultiLabelClassifier": "multi_label",
-    "HierarchicalClassifier": "hierarchical_classifier", "load": "saved_models",
-}  # fmt: skip
+    "HierarchicalClassifier": "hierarchical_classifier",
+    "MultiLabelClassifier": "multi_label",
+    "SoftmaxClassifier": "classifier",
+    "SoftmaxClassifierCV": "classifier_cv",
+    "check_gradient": "gradient_check",
+    "explain": "explanation",
+    "load": "saved_models",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -89,6 +89,7 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
     ) -> Self:
         """One stochastic step on a batch; the first call must name all classes. The rate follows from a bound on the Hessian."""
         C, _ = self._checked()
+        self._refuse_mining("partial_fit")
         first = not hasattr(self, "classes_")
         X, y = self._validated("partial_fit", X, y, reset=first)
         if first:

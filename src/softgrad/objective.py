@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from softgrad import arrays, blocks, kernels, threads
 from softgrad.blocks.block import AbstractRowBlocks, Block
-from softgrad.kernels.fused import AbstractKernel, Head, compute_type
-from softgrad.losses import cross_entropy
+from softgrad.kernels.fused import AbstractKernel, Head
+from softgrad.kernels.tiled import row_losses
 from softgrad.losses.loss import Loss
 from softgrad.solvers.vectors import add, inner
 
@@ -81,6 +80,11 @@ class LinearObjective:
         head = self.head(theta)
         return self.finish(theta, *self.rows.sum(sums, self.kernel, self.loss, head.coef, head.intercept, head.scale))
 
+    def losses(self, theta: Vector) -> NDArray[np.float64]:
+        """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""
+        head = self.head(theta)
+        return np.concatenate(list(self.rows.each(lambda block: row_losses(block, self.loss, head.coef, head.intercept))))
+
     def head(self, theta: Vector, fold: int = 0) -> Head:
         """What a pass takes: coefficients for raw features, in the type of the pass."""
         W, b = self.to_users(theta) if self.mu is not None else self.split(theta)
@@ -104,56 +108,3 @@ class LinearObjective:
         if self.mu is not None:
             G = G + np.outer(g, self.mu)
         return float(max(G.max(initial=0.0), -G.min(initial=0.0), g.max(initial=0.0), -g.min(initial=0.0)))
-
-
-def linear_value_and_grad(
-    X: Any,
-    y: ArrayLike,
-    coef: ArrayLike,
-    intercept: ArrayLike | None = None,
-    *,
-    loss: Loss | None = None,
-    l2: float = 0.0,
-    sample_weight: ArrayLike | None = None,
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Loss of a linear head and its gradients in one pass over X, without keeping the N x C scores.
-
-    value = 1/S sum_i r_i L(coef x_i + intercept, y_i) + l2/2 |coef|^2,   S the weights of the rows that count
-
-    Parameters: X (N, D) dense float16/32/64 or uint8, read as it is, SciPy CSR, or rows on disk
-    (`softgrad.data.stream`); y (N,) class numbers or (N, C) distributions; coef (C, D); intercept (C,) or None for zeros; loss, default
-    cross_entropy(); l2 >= 0; sample_weight (N,). Float64 rows are computed in float64, all others in float32 with sums over blocks in
-    float64.
-    Returns: value, gradient by coef (C, D) and by intercept (C,), in coef's type. Same bits for any number of threads.
-    Raises SoftgradError for shapes that do not fit, labels out of range, NaN or inf in a row that counts.
-
-    >>> import numpy as np, softgrad
-    >>> value, dcoef, dintercept = softgrad.linear_value_and_grad([[1.0, 2.0]], [0], np.zeros((2, 2)), l2=0.1)
-    >>> print(round(value, 6), dcoef.tolist(), dintercept.tolist())
-    0.693147 [[-0.5, -1.0], [0.5, 1.0]] [-0.5, 0.5]
-    """
-    call, loss = "linear_value_and_grad", cross_entropy() if loss is None else loss
-    rows_X = arrays.features(f"{call}(X)", X)
-    W = arrays.matrix(f"{call}(coef)", coef, "(C, D)")
-    b = np.zeros(len(W)) if intercept is None else arrays.floats(f"{call}(intercept)", intercept)
-    if len(W) == 0:
-        arrays.refuse(f"{call}(coef)", "must have a row for at least one class", f"shape {W.shape}", "pass shape (C, D)")
-    if W.shape[1] != rows_X.shape[1] or b.shape != (len(W),):
-        came = f"X {rows_X.shape}, coef {W.shape}, intercept {b.shape}"
-        arrays.refuse(f"{call}(coef)", "X (N, D), coef (C, D) and intercept (C,) must fit", came, "transpose or reshape one of them")
-    like_scores = np.broadcast_to(np.zeros((), compute_type(rows_X)), (rows_X.shape[0], len(W)))
-    rows = loss.prepare(call, like_scores, y, sample_weight, name="y")
-    objective = LinearObjective(
-        blocks.rows(rows_X, rows.y, rows.r, len(W)), kernels.choose(rows_X, len(W), loss), loss, W.shape, loss.total(rows),
-        arrays.number(f"{call}(l2)", l2, 0), True, compute_type(rows_X),
-    )  # fmt: skip
-    with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call
-        value, gradient = objective.value_gradient(objective.join(W, b))
-    G, g = objective.split(gradient)
-    if not (np.isfinite(value) and np.isfinite(g).all()):
-        arrays.finite_features(f"{call}(X)", rows_X, rows.r)
-        arrays.finite_features(f"{call}(coef)", W)
-        arrays.finite_features(f"{call}(intercept)", np.atleast_2d(b))
-        rule, do = "scores must stay finite in the type of the pass", "scale X or coef down, or pass X in float64"
-        arrays.refuse(f"{call}(X)", rule, "scores that overflow", do)
-    return value, np.ascontiguousarray(G, W.dtype), g.astype(W.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from typing import Any, TextIO
 
 from softgrad.solvers.solver import State
 
-WIDTH = 24
+WIDTH = 20
 OFTEN, SELDOM = 0.1, 2.0  # seconds between lines that are rewritten, and between lines of a log
-BLANK = " " * 100
+LONG = 100  # characters that a line is filled up to, so that nothing is left of the one before
 
 
 @dataclass
@@ -55,11 +56,17 @@ class Bar:
         return min(1.0, math.log(self.first / norm) / max(math.log(self.first / self.tol), 1e-9))
 
     def write(self, line: str) -> None:
-        self.stream.write(f"\r{line}" if self.alive else f"{line}\n")
+        if self.alive:
+            columns = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and \r would not reach its beginning
+            width = min(LONG, columns) if self.stream.isatty() else LONG
+            self.stream.write(f"\r{line[:width]:<{width}}")
+        else:
+            self.stream.write(f"{line}\n")
         self.stream.flush()
 
     def clear(self) -> None:
         """Leave an empty line behind."""
         if self.alive and self.told > -math.inf:
-            self.stream.write(f"\r{BLANK}\r")
+            self.write("")
+            self.stream.write("\r")
             self.stream.flush()

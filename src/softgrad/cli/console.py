@@ -1,13 +1,11 @@
-"""What is printed, and where: data to stdout as a table or JSON; words and progress to stderr, a line each."""
+"""What is printed, and where: data to stdout as a table or JSON; words to stderr, a line each."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-import shutil
 import sys
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -72,28 +70,3 @@ def _numbers(value: Any) -> Any:
 def percent(share: float | None) -> str:
     """A share as a percentage for people; a dash where there is nothing to share."""
     return "-" if share is None or math.isnan(share) else f"{share:.2%}"
-
-
-class Progress:
-    """One line on a terminal that writes over itself, at most ten times a second; nothing at all elsewhere."""
-
-    def __init__(self, wanted: bool = True) -> None:
-        self.on = wanted and sys.stderr.isatty()
-        self._last = -math.inf
-
-    def __call__(self, state: Any) -> None:
-        """Show the state of a fit: its passes, value, gradient_norm and seconds."""
-        now = time.monotonic()
-        if not self.on or now - self._last < 0.1:
-            return
-        self._last = now
-        words = f"pass {state.passes}  loss {state.value:.6f}  gradient {state.gradient_norm:.1e}  {state.seconds:.1f} s"
-        width = shutil.get_terminal_size().columns - 1  # a longer line would wrap, and \r would not reach its beginning
-        sys.stderr.write("\r\x1b[K" + words[:width])
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Take the line away again."""
-        if self.on and self._last > -math.inf:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

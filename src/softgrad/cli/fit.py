@@ -52,10 +52,11 @@ def fit(arguments: Arguments) -> None:
 def _fitted(arguments: Arguments, dataset: Any, scale: float) -> Any:
     import softgrad
     from softgrad.losses import cross_entropy
+    from softgrad.progress import Bar
 
     plain = arguments.label_smoothing == 0 and arguments.temperature == 1
     loss = None if plain else cross_entropy(label_smoothing=arguments.label_smoothing, temperature=arguments.temperature)
-    progress = console.Progress(wanted=not arguments.quiet)
+    bar = Bar(arguments.tol * scale)
     classifier = softgrad.SoftmaxClassifier(
         C=arguments.C / scale**2,
         fit_intercept=not arguments.no_intercept,
@@ -64,12 +65,12 @@ def _fitted(arguments: Arguments, dataset: Any, scale: float) -> Any:
         tol=arguments.tol * scale,
         max_iter=arguments.max_iter,
         random_state=arguments.seed,
-        callback=progress if progress.on else None,
+        callback=bar if bar.alive and not arguments.quiet else None,
     )
     try:
         return classifier.fit(dataset.X, dataset.y)
     finally:
-        progress.clear()
+        bar.clear()
 
 
 def _measure(arguments: Arguments, dataset: Any, classifier: Any, scale: float) -> tuple[dict[str, Any], Any, str]:

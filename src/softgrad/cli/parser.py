@@ -19,6 +19,7 @@ ROOMS = {
     "predict": ("apply", "predict"),
     "evaluate": ("apply", "evaluate"),
     "sweep": ("sweep", "sweep"),
+    "explain": ("explain", "explain"),
     "bench": ("bench", "bench"),
     "info": ("info", "info"),
 }
@@ -38,11 +39,22 @@ class OneLineParser(argparse.ArgumentParser):
 def parse(argv: Sequence[str] | None) -> Arguments:
     """The arguments of a call; SystemExit(2) for one that cannot be meant."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     for name in OF_SOLVER.get(getattr(arguments, "solver", ""), ()):
         if getattr(arguments, name):
             parser.error(f"--{name.replace('_', '-')}: is not for --solver {arguments.solver}")
     return arguments
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--scores -3,2` as `--scores=-3,2`: argparse would take the list for an option, as it begins with a minus and is not one number."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--scores", "--label") and word[:1] == "-" and word[1:2] in tuple(".0123456789i"):
+            joined[-1] += "=" + word
+        else:
+            joined.append(word)
+    return joined
 
 
 def verb(arguments: Arguments) -> Callable[[Arguments], None]:
@@ -63,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _sweep(_add(verbs, "sweep", "choose the strength of the penalty by held-out rows; writes model, table and pictures"))
     _predict(_add(verbs, "predict", "print the predicted class of each row"))
     _evaluate(_add(verbs, "evaluate", "accuracy, log loss, recall of each class, pairs confused most"))
+    _explain(_add(verbs, "explain", "every step from the scores of one row to its loss and gradient"))
     _bench(_add(verbs, "bench", "loops against matrices against the fused pass, on this machine"))
     _json(_add(verbs, "info", "versions, threads and kernels in use"))
     return top
@@ -159,6 +172,16 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     _apply_options(parser, "test")
 
 
+def _explain(parser: argparse.ArgumentParser) -> None:
+    add = partial(_option, parser)
+    add("--scores", type=numbers, required=True, metavar="Z,Z,...", help="one score for each class")
+    add("--label", type=label, required=True, metavar="Y", help="the true class, from 0 on; or one number for each class")
+    add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
+    words = "parts of the loss by name, with their numbers: smoothed:0.1 weights:class_weight=1/2/1 (default: cross-entropy)"
+    add("--loss", nargs="+", default=(), metavar="PART", help=words)
+    _json(parser)
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
     add("--rows", type=counter, default=5000, metavar="N", help="rows of 3073 features and 10 classes")
@@ -244,6 +267,16 @@ def folds(text: str) -> int:
 def finites(text: str) -> list[float]:
     """Finite numbers above 0 with commas between them, ascending, each once."""
     return sorted({finite(part) for part in text.split(",")})
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers with commas between them; -inf, for what is not possible, is one."""
+    return [_number(part, "numbers with commas between them", lambda value: not math.isnan(value)) for part in text.split(",")]
+
+
+def label(text: str) -> int | list[float]:
+    """A class number, or numbers with commas between them."""
+    return natural(text) if "," not in text else numbers(text)
 
 
 def column(text: str) -> str | int:
