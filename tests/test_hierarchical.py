@@ -75,8 +75,9 @@ def test_predictions_hang_together(kind):
 def test_distance_counts_edges():
     X, y = digits()
     model = HierarchicalClassifier().fit(X, y)
-    assert model.distance(["open/2", "open/2", "round/0", "line/1"], ["open/2", "open/3", "round/loop/6", "round/loop/6"]).tolist() == [0, 2, 3, 5]
-    with pytest.raises(softgrad.SoftgradError, match="among classes_.*'open/9'"):
+    other = ["open/2", "open/3", "round/loop/6", "round/loop/6"]
+    assert model.distance(["open/2", "open/2", "round/0", "line/1"], other).tolist() == [0, 2, 3, 5]
+    with pytest.raises(softgrad.SoftgradError, match=r"among classes_.*'open/9'"):
         model.distance(["open/9"], ["open/2"])
 
 
@@ -139,7 +140,8 @@ def test_stochastic_descent_and_grids(kind):
     best = HierarchicalClassifier(C=0.1, loss=kind).fit(X, y)
     found = HierarchicalClassifier(C=0.1, loss=kind, solver=SGD(epochs=20, batch_size=50)).fit(X, y)
     assert found.result_.value == pytest.approx(best.result_.value, rel=3e-2)
-    grid = GridSearchCV(make_pipeline(StandardScaler(), HierarchicalClassifier(loss=kind)), {"hierarchicalclassifier__C": [1e-5, 1.0]}, cv=3)
+    pipeline = make_pipeline(StandardScaler(), HierarchicalClassifier(loss=kind))
+    grid = GridSearchCV(pipeline, {"hierarchicalclassifier__C": [1e-5, 1.0]}, cv=3)
     assert grid.fit(X, y).best_params_ == {"hierarchicalclassifier__C": 1.0}
 
 

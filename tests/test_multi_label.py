@@ -18,7 +18,8 @@ from softgrad.solvers.sgd import SGD
 OTHER_LABELS = dict.fromkeys(
     ("check_classifiers_classes", "check_classifiers_train", "check_decision_proba_consistency", "check_estimators_dtypes",
      "check_sample_weights_pandas_series", "check_sample_weights_not_an_array", "check_sample_weights_shape", "check_fit2d_1feature",
-     "check_estimator_sparse_array", "check_estimator_sparse_matrix", "check_sample_weights_not_overwritten", "check_classifier_data_not_an_array", "check_classifier_not_supporting_multiclass"),
+     "check_estimator_sparse_array", "check_estimator_sparse_matrix", "check_sample_weights_not_overwritten",
+     "check_classifier_data_not_an_array", "check_classifier_not_supporting_multiclass"),
     "passes labels that are not yes or no (2, names, one class a row), or expects probabilities of no and of yes",
 )  # fmt: skip
 
@@ -136,5 +137,5 @@ def test_other_targets_are_refused(y, rule):
 
 
 def test_other_losses_are_refused():
-    with pytest.raises(softgrad.SoftgradError, match="yes or no for each class.*Softmax"):
+    with pytest.raises(softgrad.SoftgradError, match=r"yes or no for each class.*Softmax"):
         MultiLabelClassifier(loss=losses.cross_entropy()).fit(np.eye(2), np.eye(2, dtype=int))
