@@ -34,7 +34,7 @@ def read(path, groups):
 def models(codes):
     """Name and classifier of each row of the table."""
     counts = np.unique(codes, return_counts=True)[1]
-    options = {"tol": 1e-5, "max_iter": 60}
+    options = {"tol": 1e-4, "max_iter": 100}
     yield "softmax", softgrad.SoftmaxClassifier(**options)
     yield "logit adjusted", softgrad.SoftmaxClassifier(loss=losses.logit_adjusted(counts.tolist()), **options)
     yield "hierarchical", softgrad.HierarchicalClassifier(levels=LEVELS, **options)
