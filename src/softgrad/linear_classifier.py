@@ -169,7 +169,7 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         if self.loss is not None and not isinstance(self.loss, Loss):
             rule = "must be a loss of softgrad.losses, or None"
             arrays.refuse(f"{self._name}(loss)", rule, arrays.shown(self.loss), "pass cross_entropy()")
-        return cross_entropy() if self.loss is None else trainable(f"{self._name}(loss)", self.loss)
+        return cross_entropy() if self.loss is None else self.loss
 
     def _refuse_mining(self, call: str) -> None:
         """A rule that chooses rows of a batch makes a full pass's objective jump: a line search has no use for it."""
@@ -205,14 +205,6 @@ def class_log_probabilities(loss: Loss, z: Floats) -> Floats:
 def class_probabilities(loss: Loss, z: Floats) -> Floats:
     """Probabilities of a row's one class (n, C)."""
     return softmax(log_probabilities(loss, z)) if loss.link.reads == "many" else probabilities(loss, z)
-
-
-def trainable(argument: str, loss: Loss) -> Loss:
-    """The loss, if it is one of a linear head."""
-    if not loss.head.linear:
-        came, do = f"the head {loss.head}", "fit with losses.Linear(), or train by softgrad.linear_value_and_grad"
-        arrays.refuse(argument, "must have a linear head", came, do)
-    return loss
 
 
 def one_row(loss: Loss, n_classes: int) -> bool:

@@ -84,7 +84,7 @@ class Hessian(AbstractMetric):
         ones = np.ones((len(X), 1 if objective.fit_intercept else 0), X.dtype)
         penalty = np.append(np.full(X.shape[1], objective.l2), np.zeros(ones.shape[1]))
         H = hessian(np.hstack([X, ones]), J, C, penalty)
-        if objective.fit_intercept and objective.loss.shift_invariant:
+        if objective.fit_intercept and objective.loss.link.shift_invariant:  # parts of scores may break it, but little
             b = np.arange(C) * (X.shape[1] + 1) + X.shape[1]
             held = H[b, b].mean()  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
             for k in objective.loss.link.shifts(C):

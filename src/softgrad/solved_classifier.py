@@ -54,6 +54,8 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
 
     def _solve(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> None:
         """Fit, and keep what was found."""
+        if not isinstance(solver, SGD):
+            self._refuse_mining("fit")
         found = self._trained(problem, solver, start)
         if not np.isfinite(found.result.value):
             arrays.finite_features("fit(X)", problem.X, problem.r)

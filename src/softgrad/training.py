@@ -7,6 +7,7 @@ on the N x N triangle of a QR decomposition, exactly; not for rows on disk, of w
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -165,8 +166,8 @@ def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol:
     metric = Gram(objective, G, max(float(np.mean(loss.link.spread(seen.shares))), 1e-6))
     (C, D), n = objective.shape, problem.X.shape[0]
     large = C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room
-    if large or not (loss.link.convex and loss.link.smooth):
-        return metric
+    if large or not (loss.link.convex and loss.link.smooth and all(t.convex for t in loss.terms)):
+        return metric  # what a term that is not convex adds cannot be told from what it takes away
     y = None if is_cross_entropy(loss, C) else problem.y
     return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes, y)
 
@@ -243,6 +244,7 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     return coef - rate / max(steep * now.moment / now.seen + problem.l2, np.finfo(float).tiny) * G, intercept - rate / steep * g, now
 
 
+@functools.lru_cache(maxsize=16)
 def steepness(loss: Loss, n_scores: int) -> float:
     """What bounds the Hessian J of a row's loss: 1/2 slope^2 for cross-entropy (Bohning 1992), else the largest |J v| / |v| found.
 

@@ -278,7 +278,8 @@ def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
 def row_hessians(loss: Loss, rows: Rows) -> Callable[[int], Floats]:
     """j -> column j of every row's weighted Hessian (n, C), made positive semi-definite where the loss is not convex.
 
-    There, what can be negative is left out (Gauss-Newton): phi' o (max(f', 0) J + max(f'', 0) g g' + sum of convex t'') o phi'.
+    There, what can be negative is left out (Gauss-Newton): phi' o (max(f', 0) J + max(f'', 0) g g' + sum of t'') o phi'. Link and terms
+    have to be convex.
     """
     at = Evaluated(loss, rows)
 
@@ -294,9 +295,8 @@ def _gauss_newton(loss: Loss, at: Evaluated, v: Floats) -> Floats:
     _, f1, f2 = loss.curve.derivatives(at.ell)
     x = at.slope * v
     Hx = (at.w * np.maximum(f2, 0) * (at.g * x).sum(axis=1))[:, None] * at.g
-    if loss.link.convex:
-        Hx += (at.w * np.maximum(f1, 0))[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x)
-    for term in (t for t in loss.terms if t.convex):
+    Hx += (at.w * np.maximum(f1, 0))[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x)
+    for term in loss.terms:
         Hx += at.whole[:, None] * term.hessian_product(at.u, x)
     return at.slope * Hx
 
