@@ -16,7 +16,7 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(softgrad.__path__, "softg
 PUBLIC = {
     "softgrad": [
         *("softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"),
-        *("explain", "check_gradient"),
+        *("explain", "check_gradient", "diagnose"),
     ],
     "softgrad.losses": ["cross_entropy"],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from softgrad import data, stochastic
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.diagnosis import diagnose
     from softgrad.explanation import explain
     from softgrad.gradient_check import check_gradient
 
@@ -29,6 +30,7 @@ __all__ = [
     "SoftmaxClassifierCV",
     "check_gradient",
     "data",
+    "diagnose",
     "explain",
     "kernels",
     "linear_value_and_grad",
@@ -47,6 +49,7 @@ _LATER = {
     "SoftmaxClassifier": "classifier",
     "SoftmaxClassifierCV": "classifier_cv",
     "check_gradient": "gradient_check",
+    "diagnose": "diagnosis",
     "explain": "explanation",
     "load": "classifier",
 }
