@@ -27,7 +27,7 @@ FLOORS = {
     "training": 4, "path": 4, "descent": 4, "progress": 4,
     "linear_classifier": 5, "classifier": 5, "classifier_cv": 5, "held_out": 5, "checkpoint": 5,
     "stochastic": 5, "explanation": 5, "gradient_check": 5, "diagnosis": 5,
-    "report": 6,
+    "report": 6, "pictures": 6,
     "cli": 7, "__main__": 7,
     "__init__": 8,
 }  # fmt: skip

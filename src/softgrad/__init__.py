@@ -15,7 +15,7 @@ from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
 from softgrad.objective import linear_value_and_grad
 
 if TYPE_CHECKING:
-    from softgrad import data, stochastic
+    from softgrad import data, pictures, stochastic
     from softgrad.classifier import SoftmaxClassifier, load
     from softgrad.classifier_cv import SoftmaxClassifierCV
     from softgrad.diagnosis import diagnose
@@ -38,6 +38,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "losses",
+    "pictures",
     "reference",
     "softmax",
     "softmax_jacobian",
@@ -56,7 +57,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "stochastic"):
+    if name in ("data", "pictures", "stochastic"):
         return importlib.import_module(f"softgrad.{name}")
     if name in _LATER:
         return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)

@@ -33,7 +33,7 @@ class Calibration:
     ece: float
     accuracy: float
     confidence: float
-    counts: Floats
+    counts: NDArray[Any]
     confidences: Floats
     accuracies: Floats
 

@@ -1,0 +1,124 @@
+"""Losses and their pull against the margin m, for scores (m/2, -m/2) and the first class true: the whole family on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgrad import arrays, paper
+from softgrad.losses import cross_entropy
+from softgrad.losses.composed import ONE, SEVERAL, compose
+from softgrad.losses.described import known
+from softgrad.losses.loss import Loss
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+PLAIN = "cross-entropy"
+KINDS = {
+    "curve": "Curves: another price for the same probability",
+    "link": "Links: from scores to a price in another way",
+    "scores": "Maps of the scores: margins ask for more than being right",
+    "targets": "Targets: labels that are less sure of themselves",
+    "terms": "Terms: what is added to cross-entropy",
+}
+
+
+def loss_against_margin(losses: Mapping[str, Loss] | None = None, path: paper.Path = None) -> Figure:
+    """Draw losses against the margin: what a row costs that is wrong (left), undecided (0), right (right).
+
+    L(m), scores (m/2, -m/2), label 0
+
+    Parameters: losses by name (default: the whole family, each part of the library with its default numbers beside cross-entropy, one
+    panel for each kind); path to save the figure at, .png, .svg or .pdf. Returns the Figure. Raises SoftgradError for what is no loss.
+
+    >>> import softgrad
+    >>> figure = softgrad.pictures.loss_against_margin({"smoothed": softgrad.losses.cross_entropy(label_smoothing=0.1)})
+    >>> [line.get_label() for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    ['cross-entropy', 'smoothed']
+    """
+    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[0], "loss", 7.0)
+    paper.titled(figure, "What a row costs: loss against the margin", "Margin: score of the true class - score of the other one.")
+    return paper.kept(figure, path)
+
+
+def gradient_against_margin(losses: Mapping[str, Loss] | None = None, path: paper.Path = None) -> Figure:
+    """Draw how strongly a row pulls at its margin: a loss that lets go of rows, right or wrong, is seen at once.
+
+    -dL/dm = (g_1 - g_0) / 2, scores (m/2, -m/2), label 0
+
+    Parameters, errors and return: as `loss_against_margin`.
+
+    >>> import softgrad
+    >>> figure = softgrad.pictures.gradient_against_margin()
+    >>> len(figure.axes) >= 1
+    True
+    """
+    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[1], "pull on the margin: -dL/dm", 2.6)
+    words = "Margin: score of the true class - score of the other one. Below 0 the row is wrong; a pull of 0 learns nothing from it."
+    paper.titled(figure, "What a row still teaches: gradient against the margin", words)
+    return paper.kept(figure, path)
+
+
+def _panels(losses: Mapping[str, Loss] | None) -> dict[str, dict[str, Loss]]:
+    if losses is None:
+        return family()
+    for name, loss in losses.items():
+        if not isinstance(loss, Loss):
+            arrays.refuse("loss_against_margin(losses)", "must be losses of softgrad.losses", f"{name}: {arrays.shown(loss)}", "compose one")
+    return {"": dict(losses)}
+
+
+def family() -> dict[str, dict[str, Loss]]:
+    """Every part of the library that has defaults for its numbers, alone beside cross-entropy, by kind; those that change nothing left out."""
+    m = np.linspace(-3, 3, 7)
+    reference = _along(cross_entropy(), m)[0]
+    found: dict[str, dict[str, Loss]] = {}
+    for kind, title in KINDS.items():
+        for part in known((ONE | SEVERAL)[kind]):
+            loss = _alone(part)
+            if loss is not None and not np.allclose(_along(loss, m)[0], reference, rtol=1e-12):
+                found.setdefault(title, {})[arrays.shown(part()).removesuffix("()")] = loss
+    return found
+
+
+def _alone(part: Callable[[], Any]) -> Loss | None:
+    """The loss of one part with its default numbers, if it has some, and can be asked about two classes."""
+    try:
+        loss = compose(part())
+        _along(loss, np.zeros(1))
+    except (TypeError, arrays.SoftgradError):  # numbers are missing, or other parts
+        return None
+    return loss
+
+
+def _along(loss: Loss, m: Floats) -> tuple[Floats, Floats]:
+    """L and -dL/dm at margins m."""
+    y = np.tile([1.0, 0.0], (len(m), 1)) if loss.link.reads == "many" else np.zeros(len(m), int)
+    value, g = loss.value_and_grad(np.stack([m / 2, -m / 2], axis=1), y, reduction="none")
+    return value, (g[:, 1] - g[:, 0]) / 2
+
+
+def _drawn(panels: dict[str, dict[str, Loss]], f: Callable[[Loss, Floats], Floats], what: str, most: float) -> Figure:
+    m = np.linspace(-6, 6, 481)
+    columns = 1 if len(panels) == 1 else 2
+    rows = -(-len(panels) // columns)
+    figure = paper.sheet(5.9 * columns + 1.2 * (columns == 1), 3.9 * rows + 0.7)
+    for k, (title, losses) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        lines = {PLAIN: f(cross_entropy(), m)} | {name: f(loss, m) for name, loss in losses.items()}
+        highest = max(float(np.nanmax(line)) for line in lines.values())
+        for number, (name, line) in enumerate(sorted(lines.items(), key=lambda named: -named[1][0])):
+            style = {"color": paper.SOFT, "linewidth": 3.4, "alpha": 0.55, "zorder": 1.5} if name == PLAIN else paper.style(number)
+            axes.plot(m, line, label=name, **style)
+        axes.axvline(0, color=paper.INK, linewidth=0.8)
+        axes.set(xlabel="margin", ylabel=what, xlim=(-6, 6))
+        axes.set_ylim(min(0.0, min(float(line.min()) for line in lines.values())) - 0.02 * min(highest, most), 1.03 * min(highest, most))
+        axes.legend(frameon=False, fontsize=8.5, loc="upper right", handlelength=2.4)
+        paper.plain(axes)
+        paper.said(axes, title)
+    return figure
