@@ -42,6 +42,10 @@ ABSTRACT = {
 MEANT = {
     ("losses.scores", "losses.softmax"): "dividing scores by T without rounding is softmax's craft (`divided`)",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
+    ("losses.terms", "losses.softmax"): "terms speak of its exponentials",
+    ("losses.distilled", "losses.softmax"): "both sides of the divergence are softmaxes",
+    ("losses.distilled", "losses.targets"): "what a teacher says are distributions",
+    ("losses.named", "losses.*"): "a named loss is put together from the parts",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
     ("solvers.saved", "solvers.lbfgs"): "a run is taken apart by who knows its parts",

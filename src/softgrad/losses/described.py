@@ -16,13 +16,14 @@ def describe(loss: Loss) -> dict[str, Any]:
     return one | {name: [_part(part) for part in getattr(loss, name)] for name in SEVERAL}
 
 
-def _part(part: Any) -> list[Any]:
-    return [type(part).__name__, {f.name: getattr(part, f.name) for f in fields(part)}]
+def _part(part: Any) -> list[Any] | None:
+    return None if part is None else [type(part).__name__, {f.name: getattr(part, f.name) for f in fields(part)}]
 
 
 def build(described: dict[str, Any]) -> Loss:
     """The loss that `describe` told of. Parts are found by name among the library's own; nothing else is ever called."""
-    parts = [_made(kind, described[name]) for name, kind in ONE.items()]
+    one = {name: described[name] for name in ONE if name != "mining"} | {"mining": described.get("mining")}  # older files have none
+    parts = [_made(ONE[name], part) for name, part in one.items() if part is not None]
     parts += [_made(kind, part) for name, kind in SEVERAL.items() for part in described.get(name, ())]
     return compose(*parts)
 
