@@ -19,6 +19,10 @@ PUBLIC = {
         *("explain", "check_gradient", "diagnose"),
     ],
     "softgrad.losses": ["cross_entropy"],
+    "softgrad.pictures": [
+        *("loss_against_margin", "gradient_against_margin", "probabilities_against_temperature", "regularisation"),
+        *("softmax_against_hinge", "squared_error_against_cross_entropy", "decision_regions"),
+    ],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],
 }

@@ -26,9 +26,8 @@ def sheet(width: float, height: float) -> Figure:
     """An empty white figure, inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.09), facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -41,8 +40,11 @@ def plain(axes: Axes) -> None:
 
 
 def titled(figure: Figure, title: str, words: str = "") -> None:
-    """The point of the whole sheet, and below it what one has to know to read it."""
+    """The point of the whole sheet, below it what one has to know to read it, and some air between its panels."""
     figure.suptitle(title, fontsize=13, x=0.012, ha="left", weight="bold", color=INK)
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.set(h_pad=0.09, w_pad=0.09)
     if words:
         figure.supxlabel(words, fontsize=9, color=SOFT, x=0.012, ha="left")
 

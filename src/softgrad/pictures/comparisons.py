@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import paper
+from softgrad import arrays, paper
 from softgrad.losses import cross_entropy
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
 
-def softmax_against_hinge(path: paper.Path = None) -> Figure:
+def softmax_against_hinge(*, path: paper.Path = None) -> Figure:
     """Draw softmax and hinge loss of scores (10, s, s), class 0 true: the hinge is 0 from a margin of 1 on, softmax never.
 
     hinge: sum_{j != y} max(0, z_j - z_y + 1);   softmax: -log p_y
@@ -44,11 +43,10 @@ def softmax_against_hinge(path: paper.Path = None) -> Figure:
         paper.plain(axes)
     left.set(ylabel="loss", ylim=(-0.15, 4.2))
     right.set(ylabel="pull on the true class: -dL/dz", ylim=(-0.07, 2.15), yticks=(0, 0.5, 1, 1.5, 2))
-    for at, words, place in ((-10.0, "(10, -10, -10)\nhinge 0, softmax 0.00", (-11.5, 0.75)), (9.0, "(10, 9, 9)\nhinge 0, softmax 0.55", (-2.2, 1.6))):
-        height = float(cross_entropy()([[10.0, at, at]], [0]))
-        left.annotate(
-            words, (at, height), place, fontsize=9, color=paper.INK, arrowprops={"arrowstyle": "-", "color": paper.SOFT, "linewidth": 0.9}
-        )
+    for at, place in ((-10.0, (-11.5, 0.75)), (9.0, (-2.2, 1.6))):  # the article's two samples
+        height, line = cross_entropy()([[10.0, at, at]], [0]), {"arrowstyle": "-", "color": paper.SOFT, "linewidth": 0.9}
+        words = f"(10, {at:g}, {at:g})\nhinge {2 * max(0.0, at - 9):g}, softmax {height:.2f}"
+        left.annotate(words, (at, height), place, fontsize=9, color=paper.INK, arrowprops=line)
         left.plot([at], [height], "o", color=paper.INK, markersize=5, zorder=3)
     paper.said(left, "two samples that the hinge cannot tell apart")
     paper.said(right, "the hinge pulls all or nothing, softmax by what is missing")
@@ -57,19 +55,22 @@ def softmax_against_hinge(path: paper.Path = None) -> Figure:
     return paper.kept(figure, path)
 
 
-def squared_error_against_cross_entropy(path: paper.Path = None, *, start: float = 6.0, rate: float = 1.0, steps: int = 60) -> Figure:
+def squared_error_against_cross_entropy(start: float = 6.0, rate: float = 1.0, steps: int = 60, *, path: paper.Path = None) -> Figure:
     """Draw both losses of one logistic output a = sigma(z) whose target is 0, their gradients, and what they learn from a bad start.
 
     cross-entropy: dL/dz = a - y;   squared error (a - y)^2 / 2: dL/dz = (a - y) a (1 - a), next to nothing where a is sure and wrong
 
-    Parameters: path to save the figure at; start, the score that gradient descent with this rate begins from, and how many steps it takes.
-    Returns the Figure.
+    Parameters: start, the score that gradient descent with this rate begins from, and how many steps it takes; path to save the figure
+    at. Returns the Figure. Raises SoftgradError for numbers out of range: start in [-8, 8], rate above 0, a step at least.
 
     >>> import softgrad
     >>> figure = softgrad.pictures.squared_error_against_cross_entropy()
     >>> [axes.get_xlabel() for axes in figure.axes]
     ['score z', 'score z', 'steps of gradient descent']
     """
+    start = arrays.number("squared_error_against_cross_entropy(start)", start, -8, 8)
+    rate = arrays.number("squared_error_against_cross_entropy(rate)", rate, 0, open_low=True)
+    steps = arrays.whole("squared_error_against_cross_entropy(steps)", steps, 1)
     z = np.linspace(-8, 8, 321)
     figure = paper.sheet(12.4, 4.2)
     panels = figure.subplots(1, 3)
@@ -83,7 +84,7 @@ def squared_error_against_cross_entropy(path: paper.Path = None, *, start: float
         panels[2].plot(range(steps + 1), 1 / (1 + np.exp(-np.array(walked))), label=name, **paper.style(k))
         at = float(judge(np.array([start]))[1][0])
         panels[1].plot([start], [at], "o", color=paper.INK, markersize=5, zorder=3)
-        panels[1].annotate(f"{at:.4f}", (start, at), (-4, 9 if k else -14), textcoords="offset points", fontsize=9, ha="right" if not k else "center")
+        panels[1].annotate(f"{at:.4f}", (start, at), (-4, 9 if k else -14), textcoords="offset points", fontsize=9, ha="right")
     for axes, ylabel, words in zip(
         panels, ("loss", "gradient dL/dz", "output a, wanted: 0"), (
             "both rise, one flattens", f"at z = {start:g}, sure and wrong", f"from z = {start:g}, rate {rate:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ KINDS = {
 }
 
 
-def loss_against_margin(losses: Mapping[str, Loss] | None = None, path: paper.Path = None) -> Figure:
+def loss_against_margin(losses: Mapping[str, Loss] | None = None, *, path: paper.Path = None) -> Figure:
     """Draw losses against the margin: what a row costs that is wrong (left), undecided (0), right (right).
 
     L(m), scores (m/2, -m/2), label 0
@@ -46,7 +47,7 @@ def loss_against_margin(losses: Mapping[str, Loss] | None = None, path: paper.Pa
     return paper.kept(figure, path)
 
 
-def gradient_against_margin(losses: Mapping[str, Loss] | None = None, path: paper.Path = None) -> Figure:
+def gradient_against_margin(losses: Mapping[str, Loss] | None = None, *, path: paper.Path = None) -> Figure:
     """Draw how strongly a row pulls at its margin: a loss that lets go of rows, right or wrong, is seen at once.
 
     -dL/dm = (g_1 - g_0) / 2, scores (m/2, -m/2), label 0
@@ -69,12 +70,13 @@ def _panels(losses: Mapping[str, Loss] | None) -> dict[str, dict[str, Loss]]:
         return family()
     for name, loss in losses.items():
         if not isinstance(loss, Loss):
-            arrays.refuse("loss_against_margin(losses)", "must be losses of softgrad.losses", f"{name}: {arrays.shown(loss)}", "compose one")
+            came = f"{name}: {arrays.shown(loss)}"
+            arrays.refuse("loss_against_margin(losses)", "must be losses of softgrad.losses", came, "compose one")
     return {"": dict(losses)}
 
 
 def family() -> dict[str, dict[str, Loss]]:
-    """Every part of the library that has defaults for its numbers, alone beside cross-entropy, by kind; those that change nothing left out."""
+    """Every part of the library that has default numbers, alone, by kind; those that leave cross-entropy as it is are left out."""
     m = np.linspace(-3, 3, 7)
     reference = _along(cross_entropy(), m)[0]
     found: dict[str, dict[str, Loss]] = {}
@@ -105,20 +107,20 @@ def _along(loss: Loss, m: Floats) -> tuple[Floats, Floats]:
 
 def _drawn(panels: dict[str, dict[str, Loss]], f: Callable[[Loss, Floats], Floats], what: str, most: float) -> Figure:
     m = np.linspace(-6, 6, 481)
-    columns = 1 if len(panels) == 1 else 2
+    columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = paper.sheet(5.9 * columns + 1.2 * (columns == 1), 3.9 * rows + 0.7)
+    figure = paper.sheet(7.0 * columns, 3.7 * rows + 0.7)
     for k, (title, losses) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, k + 1)
         lines = {PLAIN: f(cross_entropy(), m)} | {name: f(loss, m) for name, loss in losses.items()}
-        highest = max(float(np.nanmax(line)) for line in lines.values())
-        for number, (name, line) in enumerate(sorted(lines.items(), key=lambda named: -named[1][0])):
-            style = {"color": paper.SOFT, "linewidth": 3.4, "alpha": 0.55, "zorder": 1.5} if name == PLAIN else paper.style(number)
-            axes.plot(m, line, label=name, **style)
+        highest, lowest = (float(end([end(line) for line in lines.values()])) for end in (np.max, np.min))
+        styles = {name: paper.style(number) for number, name in enumerate(losses)}
+        styles[PLAIN] = {"color": paper.SOFT, "linewidth": 3.4, "alpha": 0.55, "zorder": 1.5}
+        for name, line in sorted(lines.items(), key=lambda named: -named[1][0]):  # the legend from the top down, as the lines begin
+            axes.plot(m, line, label=textwrap.fill(name, 26, break_long_words=False), **styles[name])
         axes.axvline(0, color=paper.INK, linewidth=0.8)
-        axes.set(xlabel="margin", ylabel=what, xlim=(-6, 6))
-        axes.set_ylim(min(0.0, min(float(line.min()) for line in lines.values())) - 0.02 * min(highest, most), 1.03 * min(highest, most))
-        axes.legend(frameon=False, fontsize=8.5, loc="upper right", handlelength=2.4)
+        axes.set(xlabel="margin", ylabel=what, xlim=(-6, 6), ylim=(min(0.0, lowest) - 0.02 * highest, 1.03 * min(highest, most)))
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1.02), handlelength=1.8)
         paper.plain(axes)
         paper.said(axes, title)
     return figure

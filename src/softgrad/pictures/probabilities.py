@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 def probabilities_against_temperature(
-    scores: ArrayLike = (1.0, 2.0, 3.0), temperatures: Sequence[float] = (0.5, 1.0, 2.0), path: paper.Path = None
+    scores: ArrayLike = (1.0, 2.0, 3.0), temperatures: Sequence[float] = (0.5, 1.0, 2.0), *, path: paper.Path = None
 ) -> Figure:
     """Draw the probabilities of a row of scores against temperature, and their numbers at some temperatures.
 
@@ -59,7 +59,7 @@ def probabilities_against_temperature(
 
 
 def regularisation(
-    scores: ArrayLike = (1.0, -2.0, 0.0), data: Dataset | None = None, Cs: Sequence[float] | None = None, path: paper.Path = None
+    scores: ArrayLike = (1.0, -2.0, 0.0), data: Dataset | None = None, Cs: Sequence[float] | None = None, *, path: paper.Path = None
 ) -> Figure:
     """Draw what a penalty does to probabilities: scores that shrink by half, and classifiers from strong to weak penalty.
 

@@ -17,14 +17,14 @@ DOTS = 3000  # rows drawn at most
 
 
 def decision_regions(
-    classifier: Any, X: ArrayLike, y: ArrayLike, path: paper.Path = None, *, features: Sequence[str] = ("feature 0", "feature 1")
+    classifier: Any, X: ArrayLike, y: ArrayLike, *, features: Sequence[str] = ("feature 0", "feature 1"), path: paper.Path = None
 ) -> Figure:
     """Draw the regions of the classes on data of two features; the surer the classifier, the deeper the colour.
 
     class of x: argmax_k p_k(x);   shade: how far max_k p_k lies above 1/K
 
     Parameters: classifier, anything fitted with `predict` and `classes_`; with `predict_proba` the shades are its probabilities. X (N, 2)
-    and y (N,), rows drawn as dots; path to save the figure at; features, names of the axes. Returns the Figure.
+    and y (N,), rows drawn as dots; features, names of the axes; path to save the figure at. Returns the Figure.
     Raises SoftgradError for data of other than two features, and labels that are not one for each row.
 
     >>> import numpy as np, softgrad
@@ -38,7 +38,8 @@ def decision_regions(
     if points.shape[1] != 2 or not len(points):
         arrays.refuse("decision_regions(X)", "must have rows of two features", f"shape {points.shape}", "choose two columns")
     if labels.shape != (len(points),):
-        arrays.refuse("decision_regions(y)", f"must have one label for each of the {len(points)} rows", f"shape {labels.shape}", "pass them")
+        rule = f"must have one label for each of the {len(points)} rows"
+        arrays.refuse("decision_regions(y)", rule, f"shape {labels.shape}", "pass shape (N,)")
     (x0, x1), classes = (_ticks(points[:, k]) for k in (0, 1)), list(classifier.classes_)
     plane = np.stack([a.ravel() for a in np.meshgrid(x0, x1)], axis=1).astype(points.dtype)
     p = _judged(classifier, plane)
