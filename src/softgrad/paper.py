@@ -42,9 +42,7 @@ def plain(axes: Axes) -> None:
 def titled(figure: Figure, title: str, words: str = "") -> None:
     """The point of the whole sheet, below it what one has to know to read it, and some air between its panels."""
     figure.suptitle(title, fontsize=13, x=0.012, ha="left", weight="bold", color=INK)
-    layout = figure.get_layout_engine()
-    assert layout is not None
-    layout.set(h_pad=0.09, w_pad=0.09)
+    figure.set_layout_engine("constrained", h_pad=0.09, w_pad=0.09)
     if words:
         figure.supxlabel(words, fontsize=9, color=SOFT, x=0.012, ha="left")
 

@@ -33,7 +33,7 @@ def probabilities_against_temperature(
     >>> import softgrad
     >>> figure = softgrad.pictures.probabilities_against_temperature([1.0, 2.0, 3.0])
     >>> [text.get_text() for text in figure.axes[1].texts][:3]
-    ['0.016', '0.117', '0.867']
+    ['0.016', '0.090', '0.186']
     """
     z = _row("probabilities_against_temperature(scores)", scores)
     shown = [arrays.number("probabilities_against_temperature(temperatures)", T, 0, open_low=True) for T in temperatures]
