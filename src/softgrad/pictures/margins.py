@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 PLAIN = "cross-entropy"
+VISIBLE = 0.02  # losses nearer to cross-entropy are one line with it
+YES_OR_NO = "Links that ask yes or no of each class by itself"
 KINDS = {
     "curve": "Curves: another price for the same probability",
-    "link": "Links: from scores to a price in another way",
+    "link": "Links that compare a class with the others",
     "scores": "Maps of the scores: margins ask for more than being right",
     "targets": "Targets: labels that are less sure of themselves",
     "terms": "Terms: what is added to cross-entropy",
@@ -42,7 +44,7 @@ def loss_against_margin(losses: Mapping[str, Loss] | None = None, *, path: paper
     >>> [line.get_label() for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     ['cross-entropy', 'smoothed']
     """
-    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[0], "loss", 7.0)
+    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[0], "loss", (0.0, 7.0))
     paper.titled(figure, "What a row costs: loss against the margin", "Margin: score of the true class - score of the other one.")
     return paper.kept(figure, path)
 
@@ -59,7 +61,7 @@ def gradient_against_margin(losses: Mapping[str, Loss] | None = None, *, path: p
     >>> len(figure.axes) >= 1
     True
     """
-    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[1], "pull on the margin: -dL/dm", 2.6)
+    figure = _drawn(_panels(losses), lambda loss, m: _along(loss, m)[1], "pull on the margin: -dL/dm", (-0.4, 1.4))
     words = "Margin: score of the true class - score of the other one. Below 0 the row is wrong; a pull of 0 learns nothing from it."
     paper.titled(figure, "What a row still teaches: gradient against the margin", words)
     return paper.kept(figure, path)
@@ -76,15 +78,16 @@ def _panels(losses: Mapping[str, Loss] | None) -> dict[str, dict[str, Loss]]:
 
 
 def family() -> dict[str, dict[str, Loss]]:
-    """Every part of the library that has default numbers, alone, by kind; those that leave cross-entropy as it is are left out."""
+    """Every part of the library that has default numbers, alone, by kind; without those that cannot be told from cross-entropy."""
     m = np.linspace(-3, 3, 7)
     reference = _along(cross_entropy(), m)[0]
     found: dict[str, dict[str, Loss]] = {}
     for kind, title in KINDS.items():
         for part in known((ONE | SEVERAL)[kind]):
             loss = _alone(part)
-            if loss is not None and not np.allclose(_along(loss, m)[0], reference, rtol=1e-12):
-                found.setdefault(title, {})[arrays.shown(part()).removesuffix("()")] = loss
+            if loss is not None and np.abs(_along(loss, m)[0] - reference).max() > VISIBLE:
+                panel = YES_OR_NO if loss.link.reads == "many" else title
+                found.setdefault(panel, {})[arrays.shown(part()).removesuffix("()")] = loss
     return found
 
 
@@ -105,7 +108,7 @@ def _along(loss: Loss, m: Floats) -> tuple[Floats, Floats]:
     return value, (g[:, 1] - g[:, 0]) / 2
 
 
-def _drawn(panels: dict[str, dict[str, Loss]], f: Callable[[Loss, Floats], Floats], what: str, most: float) -> Figure:
+def _drawn(panels: dict[str, dict[str, Loss]], f: Callable[[Loss, Floats], Floats], what: str, ends: tuple[float, float]) -> Figure:
     m = np.linspace(-6, 6, 481)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
@@ -113,13 +116,17 @@ def _drawn(panels: dict[str, dict[str, Loss]], f: Callable[[Loss, Floats], Float
     for k, (title, losses) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, k + 1)
         lines = {PLAIN: f(cross_entropy(), m)} | {name: f(loss, m) for name, loss in losses.items()}
-        highest, lowest = (float(end([end(line) for line in lines.values()])) for end in (np.max, np.min))
         styles = {name: paper.style(number) for number, name in enumerate(losses)}
         styles[PLAIN] = {"color": paper.SOFT, "linewidth": 3.4, "alpha": 0.55, "zorder": 1.5}
+        drawn: list[Floats] = []
         for name, line in sorted(lines.items(), key=lambda named: -named[1][0]):  # the legend from the top down, as the lines begin
             axes.plot(m, line, label=textwrap.fill(name, 26, break_long_words=False), **styles[name])
+            if any(np.allclose(line, other, atol=1e-3) for other in drawn):
+                axes.lines[-1].set_linestyle(paper.DASHES[1])  # so that the twin below it is seen
+            drawn.append(line)
+        low, high = max(ends[0], min(0.0, *map(np.min, drawn))), min(ends[1], max(map(np.max, drawn)))
         axes.axvline(0, color=paper.INK, linewidth=0.8)
-        axes.set(xlabel="margin", ylabel=what, xlim=(-6, 6), ylim=(min(0.0, lowest) - 0.02 * highest, 1.03 * min(highest, most)))
+        axes.set(xlabel="margin", ylabel=what, xlim=(-6, 6), ylim=(low - 0.02 * high, 1.03 * high))
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1.02), handlelength=1.8)
         paper.plain(axes)
         paper.said(axes, title)
