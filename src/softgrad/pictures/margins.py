@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 PLAIN = "cross-entropy"
+EXAMPLES: dict[Any, Any] = {"float": 2.0, "tuple[float, ...]": (2.0, 1.0)}  # numbers that have no default, by their type
 VISIBLE = 0.02  # losses nearer to cross-entropy are one line with it
 YES_OR_NO = "Links that ask yes or no of each class by itself"
 KINDS = {
     "curve": "Curves: another price for the same probability",
     "link": "Links that compare a class with the others",
-    "scores": "Maps of the scores: margins ask for more than being right",
+    "scores": "Maps of the scores: before anything else is done with them",
     "targets": "Targets: labels that are less sure of themselves",
     "terms": "Terms: what is added to cross-entropy",
 }
@@ -36,8 +38,8 @@ def loss_against_margin(losses: Mapping[str, Loss] | None = None, *, path: paper
 
     L(m), scores (m/2, -m/2), label 0
 
-    Parameters: losses by name (default: the whole family, each part of the library with its default numbers beside cross-entropy, one
-    panel for each kind); path to save the figure at, .png, .svg or .pdf. Returns the Figure. Raises SoftgradError for what is no loss.
+    Parameters: losses by name (default: the whole family, each part of the library alone beside cross-entropy, one panel for each kind);
+    path to save the figure at, .png, .svg or .pdf. Returns the Figure. Raises SoftgradError for what is no loss.
 
     >>> import softgrad
     >>> figure = softgrad.pictures.loss_against_margin({"smoothed": softgrad.losses.cross_entropy(label_smoothing=0.1)})
@@ -78,27 +80,28 @@ def _panels(losses: Mapping[str, Loss] | None) -> dict[str, dict[str, Loss]]:
 
 
 def family() -> dict[str, dict[str, Loss]]:
-    """Every part of the library that has default numbers, alone, by kind; without those that cannot be told from cross-entropy."""
+    """Every part of the library, alone, by kind, with default numbers or examples; not those that look like cross-entropy."""
     m = np.linspace(-3, 3, 7)
     reference = _along(cross_entropy(), m)[0]
     found: dict[str, dict[str, Loss]] = {}
     for kind, title in KINDS.items():
         for part in known((ONE | SEVERAL)[kind]):
-            loss = _alone(part)
+            name, loss = _alone(part)
             if loss is not None and np.abs(_along(loss, m)[0] - reference).max() > VISIBLE:
-                panel = YES_OR_NO if loss.link.reads == "many" else title
-                found.setdefault(panel, {})[arrays.shown(part()).removesuffix("()")] = loss
+                found.setdefault(YES_OR_NO if loss.link.reads == "many" else title, {})[name] = loss
     return found
 
 
-def _alone(part: Callable[[], Any]) -> Loss | None:
-    """The loss of one part with its default numbers, if it has some, and can be asked about two classes."""
+def _alone(part: Any) -> tuple[str, Loss | None]:
+    """The loss of one part with its default numbers, or examples where it has none, if it can be asked about two classes."""
+    needed = [f for f in fields(part) if f.default is MISSING and f.type in EXAMPLES]
     try:
-        loss = compose(part())
+        made = part(**{f.name: EXAMPLES[str(f.type)] for f in needed})
+        loss = compose(made)
         _along(loss, np.zeros(1))
-    except (TypeError, arrays.SoftgradError):  # numbers are missing, or other parts
-        return None
-    return loss
+    except (TypeError, arrays.SoftgradError):  # other numbers are missing, or other parts
+        return "", None
+    return arrays.shown(made).removesuffix("()"), loss
 
 
 def _along(loss: Loss, m: Floats) -> tuple[Floats, Floats]:
