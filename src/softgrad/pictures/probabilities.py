@@ -66,7 +66,7 @@ def regularisation(
     p = softmax(s z), s = 1, 1/2, 1/4;   penalty |W|^2 / 2 C N: small C keeps W, and with it all scores, small
 
     Parameters: scores (C,) for the left panel; data, with X, y, X_test, y_test (default: the digits), and Cs, the inverse strengths that
-    a `SoftmaxClassifier` is fitted with (default: 10 from 1e-6 to 10, for pixels); path to save the figure at. Returns the Figure.
+    a `SoftmaxClassifier` is fitted with (default: 8 from 1e-6 to 10); path to save the figure at. Returns the Figure.
 
     >>> import softgrad
     >>> figure = softgrad.pictures.regularisation(Cs=[1e-4, 1e-2])
