@@ -140,7 +140,7 @@ def test_the_worst_entry_is_the_one_that_is_wrong():
     assert softgrad.check_gradient(wrong, Z, Y, tolerance=1e-2)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if MEMBERS[case[0]].smooth])
 def test_right_gradients_are_not_accused(name, kind):
     member = MEMBERS[name]
     z, y, r, _ = member.rows(kind)

@@ -16,9 +16,13 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(softgrad.__path__, "softg
 PUBLIC = {
     "softgrad": [
         *("softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"),
-        *("explain", "check_gradient"),
+        *("explain", "check_gradient", "diagnose"),
     ],
     "softgrad.losses": [name for name in softgrad.losses.__all__ if name != "Loss"],
+    "softgrad.pictures": [
+        *("loss_against_margin", "gradient_against_margin", "probabilities_against_temperature", "regularisation"),
+        *("softmax_against_hinge", "squared_error_against_cross_entropy", "decision_regions"),
+    ],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
     "softgrad.data": ["load", "stream", "Dataset"],
 }  # fmt: skip

@@ -15,9 +15,10 @@ from softgrad.linear_head import linear_value_and_grad
 from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
 
 if TYPE_CHECKING:
-    from softgrad import data, stochastic
+    from softgrad import data, pictures, stochastic
     from softgrad.classifier import SoftmaxClassifier
     from softgrad.classifier_cv import SoftmaxClassifierCV
+    from softgrad.diagnosis import diagnose
     from softgrad.explanation import explain
     from softgrad.gradient_check import check_gradient
     from softgrad.hierarchical_classifier import HierarchicalClassifier
@@ -34,6 +35,7 @@ __all__ = [
     "SoftmaxClassifierCV",
     "check_gradient",
     "data",
+    "diagnose",
     "explain",
     "kernels",
     "linear_value_and_grad",
@@ -41,6 +43,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "losses",
+    "pictures",
     "reference",
     "softmax",
     "softmax_jacobian",
@@ -54,13 +57,14 @@ _LATER = {
     "SoftmaxClassifier": "classifier",
     "SoftmaxClassifierCV": "classifier_cv",
     "check_gradient": "gradient_check",
+    "diagnose": "diagnosis",
     "explain": "explanation",
     "load": "saved_models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "stochastic"):
+    if name in ("data", "pictures", "stochastic"):
         return importlib.import_module(f"softgrad.{name}")
     if name in _LATER:
         return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)

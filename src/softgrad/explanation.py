@@ -3,8 +3,8 @@
     scores z -> u = phi(z) -> exponentials, their sum, probabilities p -> l -> dl/dp, Jacobian dp/du -> dl/du = J' dl/dp
              -> L = w f(l) + terms -> dL/dz = phi' o (w f' dl/du + terms') -> held against finite differences
 
-A step is there where the loss has it: a link without probabilities has no dl/dp, the identity is no curve. What a part does is told by the
-first sentence of its own documentation.
+A step is there where the loss has it: a link without probabilities has no dl/dp, the identity is no curve. What a part does is told by
+the formula in its own documentation.
 """
 
 from __future__ import annotations
@@ -152,10 +152,13 @@ def explain(scores: ArrayLike, label: ArrayLike, *, loss: Loss | None = None, te
         arrays.bad_scores("explain(scores)", 0)
     if not rows.r[0]:
         arrays.refuse("explain(label)", "must be that of a row that counts", arrays.shown(label), "pass a label that is not ignored")
-    at = Evaluated(loss, rows)
     value, gradient = loss.value_and_grad(rows.z, np.asarray(label)[None], reduction="sum")
-    h = differences.step_for(np.finfo(np.float64).eps)
-    numeric = differences.slopes(lambda x: loss(x[None], np.asarray(label)[None], reduction="sum"), z, h)
+    fixed, h = replace(loss, mining=None), differences.step_for(np.finfo(np.float64).eps)
+    numeric = differences.slopes(lambda x: fixed(x[None], np.asarray(label)[None], reduction="sum"), z, h)
+    if loss.mining is not None:  # a rule among the rows, here for one; what it gives is held fixed
+        rows = replace(rows, r=loss.mined(rows.r, fixed(rows.z, np.asarray(label)[None], reduction="none")))
+        numeric *= rows.r[0]
+    at = Evaluated(loss, rows)
     p = _probabilities_of(loss, at)
     J = _jacobian(loss, at, p) if p is not None and loss.link.likelihood else None
     return Explanation(loss, z, at.a[0], at.u[0][0] + at.u[1][0], float(at.ell[0]), at.g[0], value, gradient[0], numeric, p, J, at, rows)
@@ -239,6 +242,8 @@ def _outside(e: Explanation) -> list[Step]:
     for term in loss.terms:
         t, t1 = term.value_gradient(at.u)
         steps.append(Step(f"Term: {_name(term)}", _says(term), (("dt/du", t1[0]),), (("t", float(t[0])),)))
+    if loss.mining is not None:
+        steps.append(Step(f"Mining: {_name(loss.mining)}", _says(loss.mining), numbers=(("v", float(e.rows.r[0])),)))
     if not (curved or loss.terms or loss.scores) and at.w[0] == 1:
         return steps
     weighed = [(at.w[0], "f(l)" if curved else "l"), *((at.whole[0], "t") for _ in loss.terms)]
@@ -261,9 +266,11 @@ def _name(part: Any) -> str:
 
 
 def _says(part: Any) -> str:
-    """The first sentence of a part's documentation, its formula, without the paper."""
-    text = " ".join((inspect.getdoc(type(part)) or "").split("\n\n")[0].split())
-    return re.sub(r" \([^()]*\b(19|20)\d\d\b[^()]*\)", "", text).split(". ")[0].rstrip(".")
+    """A part's formula: the first sentence of its documentation, or the paragraph after it where that has the equals sign; no paper."""
+    text = re.sub(r"\s\([^()]*\b(19|20)\d\d\b[^()]*\)", "", inspect.getdoc(type(part)) or "")
+    sentence, *more = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    sentence = sentence.split(". ")[0].rstrip(".")
+    return more[0] if more and "=" not in sentence and "=" in more[0] else sentence
 
 
 def _shown(e: Explanation) -> dict[int, NDArray[np.intp]]:

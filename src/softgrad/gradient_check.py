@@ -81,7 +81,7 @@ def check_gradient(
     too), or a function (scores, targets) -> (value, gradient), where value is a number, or one for each row; scores (N, C), handed on in
     float64; targets, whatever the loss reads. tolerance of the error (default: 10 sqrt(eps) of the type of value and gradient: 1.5e-7 in
     float64, 3.5e-3 in float32). most: entries looked at, in whole rows; where there are more, rows drawn by seed. options are handed to
-    the loss: sample_weight, reduction.
+    the loss: sample_weight, reduction. Weights that move with the scores and are held fixed in the gradient (mining) are told as wrong.
     Returns a `GradientCheck`: true where all is right; print it. `softgrad.causes` lists the mistakes it knows. Raises SoftgradError for
     scores that are no matrix of numbers, and for a loss that is none; errors of the loss itself pass.
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from softgrad import paper
 from softgrad.arrays import SoftgradError
+from softgrad.paper import BLUE, INK, SOFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, BLUE = "#222222", "#6b6b6b", "#1f5fa8"
-DPI = 144
 MOST_TEMPLATES = 100  # more images on one sheet are too small to be read
 STRENGTHS = {"C": "C (inverse strength of the penalty)", "reg": "strength of the penalty"}
 MOST_NAMED = 160  # more class names along one axis lie over each other
@@ -40,7 +40,7 @@ def loss_curve(values: Sequence[float], *, title: str = "Objective against passe
     if curve.ndim != 1 or not curve.size:
         raise SoftgradError(f"loss_curve(values): one value per pass is needed, got shape {curve.shape}: pass clf.loss_curve_")
     passes, best = np.arange(1, len(curve) + 1), float(curve.min())
-    figure = _figure(9.2, 3.9)
+    figure = paper.sheet(9.2, 3.9)
     left, right = figure.subplots(1, 2)
     _line(left, passes, curve)
     left.set_ylabel("objective (mean loss + penalty)")
@@ -82,7 +82,7 @@ def strengths(
     if any(part.ndim != 2 or part.shape != (parts[0].shape[0], len(x)) for part in parts):
         came = ", ".join(str(part.shape) for part in parts)
         raise SoftgradError(f"strengths(log_losses, held_out, train): shape (F, {len(x)}) is needed, got {came}: one column for each C")
-    figure = _figure(10.4, 4.4)
+    figure = paper.sheet(10.4, 4.4)
     left, right = figure.subplots(1, 2)
     _band(left, x, parts[0], BLUE, "o", "held out")
     _band(right, x, 100 * parts[1], BLUE, "o", "held out")
@@ -90,7 +90,7 @@ def strengths(
     for axes, what in ((left, "log loss of rows held out (nats)"), (right, "accuracy (%)")):
         axes.set(xscale="log", xlabel=STRENGTHS[name], ylabel=what)
         axes.axvline(chosen, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        _plain(axes)
+        paper.plain(axes)
     at = int(np.flatnonzero(x == chosen)[0])
     means = [part[:, at].mean() for part in parts]
     left.set_title(f"chosen {name} = {chosen:g}: log loss {means[0]:.4f}", fontsize=10, color=SOFT, loc="left")
@@ -126,7 +126,7 @@ def grid_map(rows: Sequence[Mapping[str, Any]], strength: str = "C", *, title: s
     for row in rows:
         if row["status"] != "diverged":
             shares[rates.index(row["learning_rate"]), values.index(row[strength])] = row["validation_accuracy"]
-    figure = _figure(max(1.0 * len(values) + 2.6, 6.5), max(0.62 * len(rates) + 2.0, 3.4))
+    figure = paper.sheet(max(1.0 * len(values) + 2.6, 6.5), max(0.62 * len(rates) + 2.0, 3.4))
     axes = figure.subplots()
     image = axes.imshow(100 * shares, cmap="Blues", aspect="auto", interpolation="nearest")
     low, high = (np.nanmin(shares), np.nanmax(shares)) if not np.isnan(shares).all() else (0.0, 1.0)
@@ -166,7 +166,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], *, title: str =
     cell = float(np.clip(7.0 / K, 0.17 if K <= MOST_NAMED else 0.0, 0.62))  # inches; names stay legible while they are shown
     margin = 0.8 + (0.075 if K <= 24 else 0.06) * max(map(len, names)) * (K <= MOST_NAMED)
     side = max(K * cell, 2.4)
-    figure = _figure(side + margin + 1.3, side + 0.75 * margin + 0.9)  # slanted names need less height than width
+    figure = paper.sheet(side + margin + 1.3, side + 0.75 * margin + 0.9)  # slanted names need less height than width
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
@@ -212,7 +212,7 @@ def weight_templates(
     step = (1.05, tall + 2.1 * name_size / 72 / inches)
     size = (columns * step[0], math.ceil(len(shown) / columns) * step[1])
     gray = shown[0].ndim == 2
-    figure = _figure(max(size[0] * inches, 4.5) + 0.9 * gray, size[1] * inches + 1.0)
+    figure = paper.sheet(max(size[0] * inches, 4.5) + 0.9 * gray, size[1] * inches + 1.0)
     axes = figure.subplots()
     for k, (weights, name) in enumerate(zip(shown, classes, strict=False)):
         left, bottom = k % columns * step[0], (k // columns + 1) * step[1]
@@ -255,15 +255,6 @@ def _caption(colour: bool, most: float, scale: float, shown: int, classes: int, 
     return "\n".join(textwrap.wrap(one + " " + how + some, letters))
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _png(figure: Figure) -> bytes:
     stored = io.BytesIO()
     figure.savefig(stored, format="png", metadata={"Software": "softgrad"})  # no date, no library version: same picture, same bytes
@@ -276,13 +267,7 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x, y, color=BLUE, linewidth=1.8, marker="o" if len(x) <= 60 else None, markersize=3.5)
     axes.set_xlabel("passes over the data")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color="#e4e4e4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    paper.plain(axes)
 
 
 def _name_axes(axes: Axes, names: list[str], size: float, cell: float) -> None:
