@@ -82,6 +82,8 @@ class SoftmaxClassifier(AbstractLinearClassifier):
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take the classifier to its optimum on X (N, D), labels y (N,) of any type, weights (N,) or None."""
         C, solver = self._checked()
+        if not isinstance(solver, SGD):
+            self._refuse_mining("fit")
         start = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
         X, y = self._validated("fit", X, y, reset=True)
         classes, numbers = self._two_classes("fit", y)
@@ -104,6 +106,7 @@ class SoftmaxClassifier(AbstractLinearClassifier):
     ) -> Self:
         """One stochastic step on a batch; the first call must name all classes. The rate follows from a bound on the Hessian."""
         C, _ = self._checked()
+        self._refuse_mining("partial_fit")
         first = not hasattr(self, "classes_")
         X, y = self._validated("partial_fit", X, y, reset=first)
         if first:

@@ -97,6 +97,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         params are routed to the splitter (groups) and to the scorer, as scikit-learn's metadata routing says.
         """
         Cs, solver = self._checked()
+        self._refuse_mining("fit")
         X, y = self._validated("fit", X, y, reset=True)
         classes, numbers = self._two_classes("fit", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)

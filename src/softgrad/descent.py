@@ -2,8 +2,9 @@
 
     f_p(W, b) = 1/S sum_i r_i L((W x_i + b) / T_p, y_i) + l2_p/2 |W|^2
 
-A mini-batch of B of n rows has the loss n/(B S) sum_{i in batch} r_i L_i, the data's on average. What the heads are multiplied with is
-x~ = (x - mu, s): see `curvature` for mu and s, which move no optimum, and for the rate of a point that names none.
+A mini-batch of B of n rows has the loss n/(B S) sum_{i in batch} r_i L_i, the data's on average. Where the loss mines hard rows, those
+chosen stand for their mini-batch, and value and gradient norm at the end are means over the mini-batches of one pass. What the heads are
+multiplied with is x~ = (x - mu, s): see `curvature` for mu and s, which move no optimum, and for the rate of a point that names none.
 """
 
 from __future__ import annotations
@@ -165,7 +166,8 @@ class Descent:
             losses[heads.points] += heads.loss_gradient(batch, self.share, heat, penalised=False)
             np.add(totals[id(heads)], heads.G, out=totals[id(heads)])
 
-        parts = np.array_split(self.batches.counted, max(1, self.n // max(JUDGED, self.size)))
+        rows = self.size if self.problem.loss.mining is not None else max(JUDGED, self.size)  # a batch rule judges mini-batches
+        parts = np.array_split(self.batches.counted, max(1, self.n // rows))
         for batch in threads.in_order(self.batches.gather, parts if self.groups else ()):
             threads.every(lambda heads, batch=batch: add(heads, batch), self.groups)
         for heads in self.groups:
@@ -211,7 +213,8 @@ class Descent:
         T, zeros = point.temperature * min(heat.at(0.0), heat.at(1.0)), np.zeros((1, self.problem.n_classes))
         for phi in self.problem.loss.scores:  # the loss's own temperature
             T /= float(np.max(phi.slope((zeros, zeros), np.zeros(1, np.int64))))
-        return self.solver.direction.safe_rate(self.curvature.reach(self.size, T, point.l2))
+        size = self.size if self.problem.loss.mining is None else 1  # who chooses rows may choose the steepest: L_1 = max_i L_i
+        return self.solver.direction.safe_rate(self.curvature.reach(size, T, point.l2))
 
     def _inwards(self, T: float) -> NDArray[np.float64]:
         """The start as coefficients of x~ at the temperature T."""

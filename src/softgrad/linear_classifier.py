@@ -153,6 +153,13 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
             arrays.refuse(f"{self._name}(loss)", rule, arrays.shown(self.loss), "pass cross_entropy()")
         return cross_entropy() if self.loss is None else self.loss
 
+    def _refuse_mining(self, call: str) -> None:
+        """A rule that chooses rows of a batch makes a full pass's objective jump: a line search has no use for it."""
+        mining = self._loss().mining
+        if mining is not None:
+            rule, do = "hard-example mining works on mini-batches", "use SoftmaxClassifier(solver=SGD(...)).fit"
+            arrays.refuse(f"{self._name}.{call}(loss)", rule, type(mining).__name__, do)
+
     def _scores(self, call: str, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         try:

@@ -8,7 +8,7 @@ left to the metric, which does more. Neither moves the optimum, since b is not p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from softgrad import arrays, blocks, kernels, threads
 from softgrad.blocks.block import AbstractRowBlocks, Block
 from softgrad.kernels.fused import AbstractKernel, Head, compute_type
+from softgrad.kernels.tiled import row_losses
 from softgrad.losses import cross_entropy
-from softgrad.losses.loss import Loss
+from softgrad.losses.loss import Loss, Rows
 from softgrad.solvers.vectors import add, inner
 
 Vector = NDArray[np.floating]
@@ -81,6 +82,11 @@ class LinearObjective:
         head = self.head(theta)
         return self.finish(theta, *self.rows.sum(sums, self.kernel, self.loss, head.coef, head.intercept, head.scale))
 
+    def losses(self, theta: Vector) -> NDArray[np.float64]:
+        """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""
+        head = self.head(theta)
+        return np.concatenate(list(self.rows.each(lambda block: row_losses(block, self.loss, head.coef, head.intercept))))
+
     def head(self, theta: Vector, fold: int = 0) -> Head:
         """What a pass takes: coefficients for raw features, in the type of the pass."""
         W, b = self.to_users(theta) if self.mu is not None else self.split(theta)
@@ -124,6 +130,7 @@ def linear_value_and_grad(
     (`softgrad.data.stream`); y (N,) class numbers or (N, C) distributions; coef (C, D); intercept (C,) or None for zeros; loss, default
     cross_entropy(); l2 >= 0; sample_weight (N,). Float64 rows are computed in float64, all others in float32 with sums over blocks in
     float64.
+    With hard-example mining X is read twice: N losses are kept, then the rows chosen are summed over.
     Returns: value, gradient by coef (C, D) and by intercept (C,), in coef's type. Same bits for any number of threads.
     Raises SoftgradError for shapes that do not fit, labels out of range, NaN or inf in a row that counts.
 
@@ -142,13 +149,18 @@ def linear_value_and_grad(
         came = f"X {rows_X.shape}, coef {W.shape}, intercept {b.shape}"
         arrays.refuse(f"{call}(coef)", "X (N, D), coef (C, D) and intercept (C,) must fit", came, "transpose or reshape one of them")
     like_scores = np.broadcast_to(np.zeros((), compute_type(rows_X)), (rows_X.shape[0], len(W)))
-    rows = loss.prepare(call, like_scores, y, sample_weight, name="y")
-    objective = LinearObjective(
-        blocks.rows(rows_X, rows.y, rows.r, len(W)), kernels.choose(rows_X, len(W), loss), loss, W.shape, loss.total(rows),
-        arrays.number(f"{call}(l2)", l2, 0), True, compute_type(rows_X),
-    )  # fmt: skip
+    rows, l2 = loss.prepare(call, like_scores, y, sample_weight, name="y"), arrays.number(f"{call}(l2)", l2, 0)
+
+    def over(rows: Rows) -> LinearObjective:
+        kernel, total, dtype = kernels.choose(rows_X, len(W), loss), loss.total(rows), compute_type(rows_X)
+        return LinearObjective(blocks.rows(rows_X, rows.y, rows.r, len(W)), kernel, loss, W.shape, total, l2, True, dtype)
+
+    objective = over(rows)
+    theta = objective.join(W, b)
     with threads.blas(1):  # else the threads of a scalar product spin on into the user's next call
-        value, gradient = objective.value_gradient(objective.join(W, b))
+        if loss.mining is not None and not np.isnan(losses := objective.losses(theta)).any():
+            objective = over(replace(rows, r=loss.mined(rows.r, losses)))
+        value, gradient = objective.value_gradient(theta)
     G, g = objective.split(gradient)
     if not (np.isfinite(value) and np.isfinite(g).all()):
         arrays.finite_features(f"{call}(X)", rows_X, rows.r)

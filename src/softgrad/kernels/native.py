@@ -47,6 +47,8 @@ def options(loss: Loss) -> tuple[float, float, tuple[float, ...] | None] | None:
     known = type(loss.link) is Softmax and type(loss.curve) is Identity and not loss.terms
     if not (known and isinstance(loss.targets, Smoothed) and isinstance(loss.weights, Weights) and len(loss.scores) <= 1):
         return None
+    if loss.targets.prior is not None:
+        return None
     T = 1.0
     for phi in loss.scores:
         if not isinstance(phi, Temperature):

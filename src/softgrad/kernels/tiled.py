@@ -32,9 +32,7 @@ class Tiled(AbstractKernel):
         step = max(64, SCORES // C)
         for tile in (counted(block.part(slice(i, i + step))) for i in range(0, n, step)):
             X = tile.X if hasattr(tile.X, "indptr") else tile.X.astype(coef.dtype, copy=False)
-            with np.errstate(invalid="ignore"):  # inf times 0; the row formula finds the row
-                z = np.ascontiguousarray(X @ coef.T)
-                z += intercept
+            z = scores_of(X, coef, intercept)
             losses = np.empty(len(tile.r))
             if schedule(loss, Rows(z, tile.y, tile.r), z, scale, losses) >= 0:
                 return np.nan, dcoef, dintercept
@@ -74,6 +72,25 @@ def counted(block: Block) -> Block:
     counts = block.r if block.r.ndim == 1 else block.r.any(axis=1)
     return block if counts.all() else block.part(np.flatnonzero(counts))
 
+
+def row_losses(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:
+    """L_i of a block's rows (n,), 0 where r_i = 0, without keeping all scores; NaN throughout where a counted row has no softmax."""
+    losses, schedule, counts = np.zeros(len(block.r)), schedule_for(loss, coef.dtype), np.flatnonzero(block.r)
+    step = max(64, SCORES // len(coef))
+    for k in (counts[i : i + step] for i in range(0, len(counts), step)):
+        tile, found = block.part(k), np.empty(len(k))
+        if schedule(loss, Rows(scores_of(tile.X, coef, intercept), tile.y, np.ones(len(k))), None, 0.0, found) >= 0:
+            return np.full(len(losses), np.nan)
+        losses[k] = found
+    return losses
+
+
+def scores_of(X: Any, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
+    """Scores of a tile of rows, in the type of coef."""
+    with np.errstate(invalid="ignore"):  # inf times 0; the row formula finds the row
+        z = np.ascontiguousarray((X if hasattr(X, "indptr") else X.astype(coef.dtype, copy=False)) @ coef.T)
+        z += intercept
+    return z
 
 
 def linear_scores(X: Any, coef: NDArray[Any], intercept: NDArray[Any], rows: NDArray[np.intp] | None = None) -> NDArray[Any]:

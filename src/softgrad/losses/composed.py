@@ -9,13 +9,23 @@ from softgrad.losses.curves import Identity
 from softgrad.losses.head import Linear
 from softgrad.losses.loss import Loss
 from softgrad.losses.margins import AbstractMargin
-from softgrad.losses.part import AbstractCurve, AbstractHead, AbstractLink, AbstractScores, AbstractTargets, AbstractTerm, AbstractWeights
+from softgrad.losses.part import (
+    AbstractCurve,
+    AbstractHead,
+    AbstractLink,
+    AbstractMining,
+    AbstractScores,
+    AbstractTargets,
+    AbstractTerm,
+    AbstractWeights,
+)
 from softgrad.losses.softmax import Softmax
 from softgrad.losses.targets import Labels, ManyLabels, Smoothed
 from softgrad.losses.weights import ManyWeights, Weights
 
 ONE = {
     "link": AbstractLink, "curve": AbstractCurve, "targets": AbstractTargets, "weights": AbstractWeights, "head": AbstractHead,
+    "mining": AbstractMining,
 }  # fmt: skip
 SEVERAL = {"scores": AbstractScores, "terms": AbstractTerm}
 DEFAULTS: dict[str, AbstractTargets] = {"labels": Labels(), "distributions": Smoothed(), "many": ManyLabels()}
@@ -23,13 +33,13 @@ MEANS = {"labels": "one class for each row", "distributions": "classes or shares
 
 
 def compose(*parts: Any) -> Loss:
-    """A loss made of parts: the link, maps of the scores, a curve, targets, weights and terms; whatever is not named is cross-entropy's.
+    """A loss made of parts: link, maps of the scores, curve, targets, weights, terms, mining; whatever is not named is cross-entropy's.
 
     L_i = f(l(phi_k(... phi_1(z_i)), q_i)) + sum_k t_k
 
     Parameters: parts of `softgrad.losses`, in any order; maps of the scores act in the order they are named. At most one link, one curve,
-    one kind of targets, one kind of weights, one head. Returns a `Loss`. Raises SoftgradError for two parts of one kind, and for pairs that
-    make no sense: a curve or a term without a softmax to speak of, targets that the link cannot read.
+    one kind of targets, of weights, of mining, one head. Returns a `Loss`. Raises SoftgradError for two parts of one kind, and for pairs
+    that make no sense: a curve or a term without a softmax to speak of, targets that the link cannot read.
 
     >>> from softgrad import losses
     >>> loss = losses.compose(losses.Temperature(2.0), losses.Smoothed(0.1))
@@ -46,12 +56,12 @@ def compose(*parts: Any) -> Loss:
         if len(placed[name]) > 1:
             came = " and ".join(type(part).__name__ for part in placed[name])
             refuse("compose(parts)", f"there can be one part of the kind '{name}'", came, "leave one out")
-    link, curve, targets, weights, head = (placed[name][0] if placed[name] else None for name in ONE)
+    link, curve, targets, weights, head, mining = (placed[name][0] if placed[name] else None for name in ONE)
     link = Softmax() if link is None else link
     targets = DEFAULTS[link.reads] if targets is None else targets
     weights = (ManyWeights() if link.reads == "many" else Weights()) if weights is None else weights
     scores, terms = (tuple(placed[name]) for name in SEVERAL)
-    return checked(Loss(link, scores, curve or Identity(), targets, weights, head or Linear(), terms))
+    return checked(Loss(link, scores, curve or Identity(), targets, weights, head or Linear(), terms, mining))
 
 
 def checked(loss: Loss) -> Loss:

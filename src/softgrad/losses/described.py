@@ -10,6 +10,8 @@ from softgrad.arrays import refuse
 from softgrad.losses.composed import ONE, SEVERAL, compose
 from softgrad.losses.loss import Loss
 
+LATER = ("head", "mining")  # kinds that older files do not tell of
+
 
 def describe(loss: Loss) -> dict[str, Any]:
     """Names and numbers of a loss's parts, ready for JSON."""
@@ -17,13 +19,14 @@ def describe(loss: Loss) -> dict[str, Any]:
     return one | {name: [_part(part) for part in getattr(loss, name)] for name in SEVERAL}
 
 
-def _part(part: Any) -> list[Any]:
-    return [type(part).__name__, {f.name: getattr(part, f.name) for f in fields(part)}]
+def _part(part: Any) -> list[Any] | None:
+    return None if part is None else [type(part).__name__, {f.name: getattr(part, f.name) for f in fields(part)}]
 
 
 def build(described: dict[str, Any]) -> Loss:
     """The loss that `describe` told of. Parts are found by name among the library's own; nothing else is ever called."""
-    parts = [_made(kind, described[name]) for name, kind in ONE.items() if name != "head" or name in described]
+    one = [name for name in ONE if name not in LATER or described.get(name) is not None]
+    parts = [_made(ONE[name], described[name]) for name in one]
     parts += [_made(kind, part) for name, kind in SEVERAL.items() for part in described.get(name, ())]
     return compose(*parts)
 

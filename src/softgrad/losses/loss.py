@@ -5,6 +5,7 @@
              l = A lse(u) - a.u               link: cross-entropy of softmax, or another (AbstractLink)
              L = f(l) + sum_k t_k(u)          curve: focal, poly, ...; terms: z-loss, ... (AbstractCurve, AbstractTerm)
     data:    value = sum_i r_i L_i / sum_i r_i omega(i)          r: sample weights, 0 for ignored rows; omega(i) = sum_j omega_j q_ij
+             r <- v o r, v = rule(L_1, ..., L_n) held fixed      mining: a rule that chooses among the rows of a batch (AbstractMining)
 
     gradient            dL/dz = phi'(z) o h,    h = f'(l) g + sum_k t_k',    g = dl/du: A p - a for softmax
     Hessian product     H v   = phi' o (f'(l) J x + f''(l) g (g.x) + sum_k t_k'' x) + phi'' o v o h,    x = phi' o v,  J = d2l/du2
@@ -16,7 +17,7 @@ independent; who divides is `weights` alone. A compiled schedule of the same for
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -27,13 +28,14 @@ from softgrad.losses.part import (
     AbstractCurve,
     AbstractHead,
     AbstractLink,
+    AbstractMining,
     AbstractScores,
     AbstractTargets,
     AbstractTerm,
     AbstractWeights,
     Floats,
     Pair,
-)  # fmt: skip
+)
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -57,6 +59,7 @@ class Loss:
     weights: AbstractWeights
     head: AbstractHead  # acts where the loss is fused with features; scores are taken as they are
     terms: tuple[AbstractTerm, ...] = ()
+    mining: AbstractMining | None = None
 
     def __call__(
         self, scores: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None, reduction: Reduction = "mean"
@@ -142,7 +145,18 @@ class Loss:
     ) -> Rows:
         if reduction not in ("mean", "sum", "none"):
             arrays.refuse(f"{call}(reduction)", "must be 'mean', 'sum' or 'none'", repr(reduction), "choose one of these")
-        return self.prepare(call, arrays.scores(f"{call}(scores)", scores), targets, sample_weight)
+        rows = self.prepare(call, arrays.scores(f"{call}(scores)", scores), targets, sample_weight)
+        if self.mining is None:
+            return rows
+        once = replace(rows, r=(rows.r > 0).astype(np.float64))
+        return replace(rows, r=self.mined(rows.r, self._run(once, None, 0.0)))
+
+    def mined(self, r: Floats, losses: Floats) -> Floats:
+        """v o r (n,): the row weights that the batch rule leaves, for losses L_i of the rows with r_i > 0."""
+        assert self.mining is not None
+        chosen, counted = np.zeros(len(r)), r > 0
+        chosen[counted] = self.mining.weights(losses[counted]) * r[counted]
+        return chosen
 
     def _scale(self, rows: Rows, reduction: str) -> float:
         return self.weights.share(self.total(rows)) if reduction == "mean" else 1.0

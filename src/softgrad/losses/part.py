@@ -160,3 +160,11 @@ class AbstractWeights(ABC):
     @abstractmethod
     def share(self, total: float) -> float:
         """1 / total, or 0 where nothing counts."""
+
+
+class AbstractMining(ABC):
+    """Which rows of a batch count, by how hard they are."""
+
+    @abstractmethod
+    def weights(self, losses: Floats) -> Floats:
+        """v (n,) in [0, 1] for the losses L_i (n,) of the rows that count, without their sample weights."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays
 from softgrad.losses.part import AbstractWeights, Floats
@@ -49,7 +49,7 @@ class Weights(AbstractWeights):
 
     def shares(self, y: NDArray[Any], n_classes: int) -> Floats:
         omega = self.omega(n_classes)
-        return omega[y] if y.ndim == 1 else y @ omega
+        return omega[y] if y.ndim == 1 else (y * omega).sum(axis=1)  # each row by itself: a product by BLAS has bits that depend on n
 
     def total(self, y: NDArray[Any], r: Floats, n_classes: int) -> float:
         if y.ndim == 2:
@@ -71,3 +71,27 @@ class ManyWeights(Weights):
 
     def shares(self, y: NDArray[Any], n_classes: int) -> Floats:
         return ones(len(y))
+
+
+def effective_number_weights(counts: ArrayLike, beta: float = 0.9999) -> Floats:
+    """Class weights by the effective number of rows: the n-th row of a class adds beta^(n-1) to what is known of it.
+
+    E_j = (1 - beta^n_j) / (1 - beta),   w_j = C (1 / E_j) / sum_k (1 / E_k), so that they sum to C
+
+    Parameters: counts n_j > 0, rows of each class (C,), any integer or float type; beta in [0, 1]: 0 gives ones, 1 weights inversely
+    proportional to the counts; default 0.9999. Returns (C,) float64, for `class_weight`. No power is formed, so that none underflows.
+    Raises SoftgradError for counts or beta outside. Reference: Cui et al. 2019, arXiv 1901.05555.
+
+    >>> from softgrad import losses
+    >>> losses.effective_number_weights([5000, 500, 50], beta=0.999).round(4)
+    array([0.1256, 0.317 , 2.5574])
+    """
+    call = "effective_number_weights"
+    n, beta = arrays.floats(f"{call}(counts)", counts).astype(np.float64), arrays.number(f"{call}(beta)", beta, 0, 1)
+    if n.ndim != 1 or n.size == 0 or not (np.isfinite(n) & (n > 0)).all():
+        rule = "must be one number above 0 for each class"
+        arrays.refuse(f"{call}(counts)", rule, arrays.shown(n.tolist()), "leave empty classes out")
+    with np.errstate(divide="ignore"):
+        E = n if beta == 1 else -np.expm1(n * np.log(beta))  # times 1 / (1 - beta), which cancels
+    w = E.min() / E
+    return w * (len(n) / w.sum())
