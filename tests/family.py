@@ -96,6 +96,7 @@ MEMBERS = {
     "mined": Member(lambda: losses.compose(losses.OHEM(0.3, 2, threshold=0.4), *PARTS), by_row=False, symmetric=False),
     "self-paced": Member(lambda: losses.compose(losses.SelfPaced(2.0), losses.Poly1(-0.5))),
     "softly self-paced": Member(lambda: losses.compose(losses.SoftSelfPaced(4.0)), smooth=False),
+    "arcface of vectors": Member(lambda: losses.arcface(4.0, 0.4)),
     "binary": Member(lambda: losses.compose(losses.Sigmoid())),
     "binary, weighted": Member(lambda: losses.compose(losses.Sigmoid(), losses.ManyWeights(OMEGA)), symmetric=False),
     "hierarchical": Member(lambda: losses.compose(losses.HierarchicalSoftmax(TREE)), symmetric=False, n_scores=10),

@@ -11,6 +11,7 @@ from family import CASES, MEMBERS
 import softgrad
 from softgrad import losses, threads
 from softgrad.blocks.block import Block
+from softgrad.kernels.cosine import CosineHead
 from softgrad.kernels.reference import Reference
 from softgrad.kernels.tiled import Tiled
 from softgrad.losses.composed import ONE, SEVERAL
@@ -164,7 +165,7 @@ def test_a_loss_survives_its_description(name):
     assert build(json.loads(json.dumps(describe(loss)))) == loss
 
 
-@each_case
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if MEMBERS[case[0]].make().head.linear])
 def test_a_linear_head_has_the_gradient_of_its_scores(name, kind):
     member = MEMBERS[name]
     loss, (_, y, r, _) = member.make(), member.rows(kind, n=30)
@@ -187,7 +188,10 @@ def test_kernels_agree_with_the_reference(name, features):
     y = rng.integers(loss.link.classes(member.n_scores), size=67)
     block = Block(X, loss.targets.enter("y", y, 67, loss.link.classes(member.n_scores), None), np.full(67, 1.5))
     coef, b = coef.astype(np.float32), b.astype(np.float32)
-    value, G, g = Tiled().sums(block, loss, coef, b, 0.3)
+    if loss.head.unit_classes:
+        b[:] = 0
+    kernel = Tiled() if loss.head.linear else CosineHead()
+    value, G, g = kernel.sums(block, loss, coef, b, 0.3)
     true_value, true_G, true_g = Reference().sums(block, loss, coef, b, 0.3)
     tolerance = 300 * float(np.finfo(np.float32).eps)  # a few units over 67 rows and 17 features, scores of a few units
     assert value == pytest.approx(true_value, rel=tolerance)

@@ -24,7 +24,7 @@ FLOORS = {
     "cholesky": 1, "losses": 1, "sources": 1, "model_file": 1,
     "data": 2, "blocks": 2, "kernels": 2, "solvers": 2,
     "objective": 3, "precondition": 3, "curvature": 3, "heads": 3,
-    "training": 4, "path": 4, "descent": 4, "progress": 4,
+    "training": 4, "linear_head": 4, "path": 4, "descent": 4, "progress": 4,
     "linear_classifier": 5, "classifier": 5, "classifier_cv": 5, "held_out": 5, "checkpoint": 5,
     "stochastic": 5, "explanation": 5, "gradient_check": 5,
     "report": 6,

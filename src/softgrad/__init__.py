@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from softgrad import kernels, losses
 from softgrad.arrays import SoftgradError
 from softgrad.kernels import reference
+from softgrad.linear_head import linear_value_and_grad
 from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
-from softgrad.objective import linear_value_and_grad
 
 if TYPE_CHECKING:
     from softgrad import data, stochastic

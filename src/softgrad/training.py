@@ -41,6 +41,11 @@ class Problem:
     fit_intercept: bool
     seed: int
 
+    def __post_init__(self) -> None:
+        if not self.loss.head.linear:
+            do = "use Linear(), or linear_value_and_grad in a loop of your own"
+            arrays.refuse("fit(loss)", "an estimator has a linear head", arrays.shown(self.loss.head), do)
+
     @property
     def dense(self) -> bool:
         return not hasattr(self.X, "indptr")

@@ -20,14 +20,24 @@ from softgrad import threads
 
 @dataclass(frozen=True)
 class Block:
-    """Rows X (n, D) in their storage type (dense, or CSR), targets y (n,) or (n, C), weights r (n,)."""
+    """Rows X (n, D) in their storage type (dense, or CSR), targets y (n,) or (n, C), weights r (n,); out (n, D) takes the gradient by X."""
 
     X: Any
     y: NDArray[Any]
     r: NDArray[np.float64]
+    out: NDArray[Any] | None = None  # written, if there
 
     def part(self, k: slice | NDArray[Any]) -> Block:
-        return Block(self.X[k], self.y[k], self.r[k])
+        """Some of the rows; a slice of them writes into the same out."""
+        return Block(self.X[k], self.y[k], self.r[k], self.out[k] if self.out is not None and isinstance(k, slice) else None)
+
+    def write(self, dX: NDArray[Any]) -> None:
+        """Gradients of the rows that count; those of the others are 0."""
+        if self.out is not None and len(dX) < len(self.out):
+            self.out[...] = 0
+            self.out[self.r > 0] = dX
+        elif self.out is not None:
+            self.out[...] = dX
 
 
 LONG = 1 << 22

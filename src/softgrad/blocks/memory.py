@@ -18,15 +18,16 @@ MOST = 64  # blocks: enough for a large machine's threads
 
 @dataclass(frozen=True)
 class MemoryRows(AbstractRowBlocks):
-    """X (N, D) dense or CSR, y (N,) or (N, C), r (N,), cut into `n_blocks` slices of nearly equal length."""
+    """X (N, D) dense or CSR, y (N,) or (N, C), r (N,), cut into `n_blocks` slices of nearly equal length; out (N, D) or None."""
 
     X: Any
     y: NDArray[Any]
     r: NDArray[np.float64]
     n_blocks: int
+    out: NDArray[Any] | None = None
 
     def blocks(self) -> Iterator[Block]:
-        whole = Block(self.X, self.y, self.r)
+        whole = Block(self.X, self.y, self.r, self.out)
         return (whole.part(slice(i, j)) for i, j in cut(self.X.shape[0], self.n_blocks))
 
 
@@ -38,6 +39,6 @@ def count(X: Any, n_classes: int) -> int:
     return max(1, int(min(cells * n_classes / WORK, dense_rows / (ROWS if n_classes > 32 else 256), MOST)))
 
 
-def in_memory(X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int) -> MemoryRows:
-    """Rows in memory."""
-    return MemoryRows(X, y, r, count(X, n_classes))
+def in_memory(X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int, out: NDArray[Any] | None = None) -> MemoryRows:
+    """Rows in memory, and where the gradient by them goes, if asked for."""
+    return MemoryRows(X, y, r, count(X, n_classes), out)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from softgrad.cli import console
 from softgrad.cli.parser import Arguments
 from softgrad.cli.record import Record
 from softgrad.cli.tried import Found, folds_of, row
@@ -20,20 +19,23 @@ from softgrad.cli.tried import Found, folds_of, row
 
 def grid(arguments: Arguments, dataset: Any, scale: float, record: Path) -> Found:
     """Run it; the best by accuracy on the rows held out, then by log loss, is trained once more on all rows."""
+    from softgrad.progress import Bar
+
     folds, points = folds_of(arguments, dataset), _points(arguments)
-    progress = console.Progress(wanted=not arguments.quiet)
+    bar = Bar(arguments.tol * scale)
     with Record(record, scale, resumed=False) as written:
 
         def told(fold: int | None, point: dict[str, Any], state: Any) -> None:
             written.write(point, fold, state)
-            progress(state)
+            if not arguments.quiet:
+                bar(state)
 
         try:
             tried = [_fold(arguments, dataset, scale, points, fold, j, told) for j, fold in enumerate(folds)]
             table = _table(points, tried)
             classifier = _trained(arguments, dataset, scale, table[0], lambda state: told(None, _point_of(table[0]), state))
         finally:
-            progress.clear()
+            bar.clear()
     passes = sum(max(trial.fit.result.passes for trial in trials) for trials in tried)
     return Found(table, classifier, classifier.C * scale**2, len(folds), passes)
 

@@ -4,14 +4,15 @@
 
 A kernel is a faster schedule of the row formula in `losses.loss`; the formula itself is nowhere written again but in the compiled twin.
 Gradients come multiplied by `scale`. A block with a counted row that has no softmax (NaN, inf) gives the value NaN: who asked finds out
-why. Rows that do not count are never read.
+why. Rows that do not count are never read. If a block has an `out`, dL/dx_i = r_i coef' g_i goes there.
 
-| kernel    | X                                  | loss                          | C    |
-|-----------|------------------------------------|-------------------------------|------|
-| reference | anything, in float64               | any                           | any  |
-| tiled     | dense of any type, CSR             | any                           | any  |
-| one_pass  | float64/32/16, uint8, rows read once | cross-entropy with all options | <= 32 |
-| csr       | CSR in float64/32                  | cross-entropy with all options | any  |
+| kernel    | X                                  | loss                          | C    | dX   |
+|-----------|------------------------------------|-------------------------------|------|------|
+| reference | anything, in float64               | any                           | any  | no   |
+| tiled     | dense of any type, CSR             | any, linear head              | any  | yes  |
+| cosine    | dense of any type, CSR             | any, head of cosines          | any  | yes  |
+| one_pass  | float64/32/16, uint8, rows read once | cross-entropy with all options | <= 32 | yes |
+| csr       | CSR in float64/32                  | cross-entropy with all options | any  | no   |
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class AbstractKernel(ABC):
     """One schedule of the fused linear head."""
 
     name: str
+    writes_out: bool = False  # writes the gradient by X if the block has an out for it
     order: Literal["C", "F"] = "C"  # memory order of coef (C, D) that costs no copy
 
     @abstractmethod
@@ -61,6 +63,12 @@ class AbstractKernel(ABC):
 def compute_type(X: Any) -> np.dtype[Any]:
     """Float64 for float64 rows, float32 for everything narrower."""
     return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+
+def counted(block: Block) -> Block:
+    """The block without the rows that do not count, for no fold, whose values may be anything."""
+    counts = block.r if block.r.ndim == 1 else block.r.any(axis=1)
+    return block if counts.all() else block.part(np.flatnonzero(counts))
 
 
 def choose(kernels: tuple[AbstractKernel, ...], X: Any, n_classes: int, loss: Loss) -> AbstractKernel:

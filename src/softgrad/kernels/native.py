@@ -83,6 +83,7 @@ class OnePass(AbstractKernel):
     """Each row of X is read once: scores, loss and gradient of a small tile of rows while they are in cache."""
 
     name = "one_pass"
+    writes_out = True
 
     def refuses(self, X: Any, n_classes: int, loss: Loss) -> str:
         if module is None:
@@ -91,12 +92,12 @@ class OnePass(AbstractKernel):
             return f"takes dense float64, float32, float16 or uint8 rows, not {X.dtype}"
         if n_classes > FEW:
             return f"is made for at most {FEW} classes"
-        return "" if options(loss) is not None else "runs cross-entropy only"
+        return "" if options(loss) is not None and loss.head.linear else "runs cross-entropy of a linear head only"
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         losses, dcoef, dintercept = np.empty(len(block.r)), np.empty_like(coef), np.empty(len(coef))
         arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype)
-        bad = module.head_rows(block.X, coef, intercept, *arguments, scale, losses, dcoef, dintercept, None)  # type: ignore[union-attr]
+        bad = module.head_rows(block.X, coef, intercept, *arguments, scale, losses, dcoef, dintercept, block.out)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef, dintercept
 
 
@@ -111,7 +112,7 @@ class SparseRows(AbstractKernel):
             return "no compiled kernels"
         if not hasattr(X, "indptr"):
             return "takes CSR rows"
-        return "" if options(loss) is not None else "runs cross-entropy only"
+        return "" if options(loss) is not None and loss.head.linear else "runs cross-entropy of a linear head only"
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         X, coef_t = block.X, np.ascontiguousarray(coef.T)

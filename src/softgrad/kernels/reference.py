@@ -5,6 +5,7 @@ loss = 1/N sum_i -log softmax(x_i W)_{y_i} + reg/2 sum W^2,     dW = X'(P - Y)/N
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from softgrad import arrays
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
 from softgrad.losses.loss import Loss, Rows, plain
+from softgrad.losses.margins import AbstractMargin
+from softgrad.losses.part import Floats
 
 
 class Reference(AbstractKernel):
@@ -27,10 +30,32 @@ class Reference(AbstractKernel):
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         X = np.asarray(block.X.toarray() if hasattr(block.X, "indptr") else block.X, np.float64)
         X = np.where((block.r > 0)[:, None], X, 0.0)
+        if not loss.head.linear:
+            return _cosines(X, block, loss, coef.astype(np.float64), intercept, scale)
         z = X @ coef.T.astype(np.float64) + intercept
         g, losses = np.empty_like(z), np.empty(len(z))
         bad = plain(loss, Rows(z, block.y, block.r), g, scale, losses)
         return np.nan if bad >= 0 else float(losses.sum()), g.T @ X, g.sum(axis=0)
+
+
+def _cosines(X: Floats, block: Block, loss: Loss, coef: Floats, intercept: NDArray[Any], scale: float) -> Sums:
+    """All cosines at once and the chain rule by them, slopes of margins and all."""
+    x_length, w_length = (np.sqrt((A**2).sum(axis=1, keepdims=True)) for A in (X, coef))
+    x, w = X / np.where(x_length > 0, x_length, 1), coef / np.where(w_length > 0, w_length, 1) if loss.head.unit_classes else coef
+    c = x @ w.T
+    phi, slope, rest = c, 1.0, loss
+    if loss.scores and isinstance(loss.scores[0], AbstractMargin):
+        pair = c, np.zeros_like(c)
+        phi, slope = loss.scores[0].forward(pair, block.y)[0], loss.scores[0].slope(pair, block.y)
+        rest = replace(loss, scores=loss.scores[1:])
+    row = 1.0 if loss.head.features else x_length  # type: ignore[attr-defined] - of Cosine
+    g, losses = np.empty_like(c), np.empty(len(c))
+    bad = plain(rest, Rows(row * phi + intercept, block.y, block.r), g, scale, losses)
+    value, dW = np.nan if bad >= 0 else float(losses.sum()), (row * slope * g).T @ x
+    if not loss.head.unit_classes:
+        return value, dW, g.sum(axis=0)
+    dW -= (dW * w).sum(axis=1, keepdims=True) * w
+    return value, dW / np.where(w_length > 0, w_length, np.inf), np.zeros(len(coef))
 
 
 def softmax_loss_naive(W: Any, X: Any, y: Any, reg: float) -> tuple[float, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 from softgrad.blocks.block import Block
-from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type
+from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type, counted
 from softgrad.losses.loss import Loss, Rows, schedule_for
 
 ROWS = 1024  # of a tile for many heads, whose X may have to be made wider
@@ -21,16 +21,18 @@ class Tiled(AbstractKernel):
     """Two matrix products for each tile of rows, and the row formula in place between them."""
 
     name = "tiled"
+    writes_out = True
 
     def refuses(self, X: Any, n_classes: int, loss: Loss) -> str:
-        return ""
+        return "" if loss.head.linear else "takes linear heads"
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         n, (C, D) = block.X.shape[0], coef.shape
         schedule = schedule_for(loss, coef.dtype)
         value, dcoef, dintercept = 0.0, np.zeros((C, D), coef.dtype, order="F" if coef.flags.f_contiguous else "C"), np.zeros(C)
         step = max(64, SCORES // C)
-        for tile in (counted(block.part(slice(i, i + step))) for i in range(0, n, step)):
+        for part in (block.part(slice(i, i + step)) for i in range(0, n, step)):
+            tile = counted(part)
             X = tile.X if hasattr(tile.X, "indptr") else tile.X.astype(coef.dtype, copy=False)
             z = scores_of(X, coef, intercept)
             losses = np.empty(len(tile.r))
@@ -39,6 +41,8 @@ class Tiled(AbstractKernel):
             value += float(losses.sum())
             dcoef += (X.T @ z).T if hasattr(X, "indptr") else z.T @ X
             dintercept += z.sum(axis=0, dtype=np.float64)
+            if part.out is not None:
+                part.write(z @ coef)
         return value, dcoef, dintercept
 
     def several(self, block: Block, loss: Loss, heads: Sequence[Head]) -> list[Sums]:
@@ -65,12 +69,6 @@ class Tiled(AbstractKernel):
             db += z.sum(axis=0, dtype=np.float64)
         values /= scale
         return [(float(values[p]), dW[p * C : (p + 1) * C], db[p * C : (p + 1) * C]) for p in range(P)]
-
-
-def counted(block: Block) -> Block:
-    """The block without the rows that do not count, for no fold, whose values may be anything."""
-    counts = block.r if block.r.ndim == 1 else block.r.any(axis=1)
-    return block if counts.all() else block.part(np.flatnonzero(counts))
 
 
 def row_losses(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def compose(*parts: Any) -> Loss:
 
     Parameters: parts of `softgrad.losses`, in any order; maps of the scores act in the order they are named. At most one link, one curve,
     one kind of targets, of weights, of mining, one head. Returns a `Loss`. Raises SoftgradError for two parts of one kind, and for pairs
-    that make no sense: a curve or a term without a softmax to speak of, targets that the link cannot read.
+    that make no sense: a curve or a term without a softmax to speak of, targets that the link cannot read, margins without cosines.
 
     >>> from softgrad import losses
     >>> loss = losses.compose(losses.Temperature(2.0), losses.Smoothed(0.1))

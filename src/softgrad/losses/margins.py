@@ -74,7 +74,7 @@ class AngularMargin(AbstractMargin):
     >>> from softgrad import losses
     >>> loss = losses.compose(losses.AngularMargin(m2=0.5), losses.Scale(64.0))
     >>> print(round(loss([[0.5, 0.1]], [0]), 4))
-    5.1594
+    4.8973
     """
 
     m1: float = 1.0
@@ -127,7 +127,7 @@ class SphereMargin(AbstractMargin):
 
     >>> from softgrad import losses
     >>> print(round(losses.compose(losses.SphereMargin(4, lam=0.0))([[0.5, 0.1]], [0]), 4))
-    2.6741
+    1.7839
     """
 
     m: int = 4
