@@ -115,8 +115,8 @@ def test_the_table_of_losses_has_every_part(kind):
 
 def test_the_table_of_peers_has_every_case():
     """And makes the very loss that is tested."""
-    rows = dict(table("peers.md", "peer"))
-    cases = {name: case.ours() for name, case in test_peers.AGREE.items()}
+    rows = dict(table("peers.md", "peer") + table("peers.md", "head"))
+    cases = {name: case.ours() for name, case in test_peers.AGREE.items()} | {name: ours() for name, (ours, _) in test_peers.HEADS.items()}
     assert {name: made(code) for name, code in rows.items()} == cases
 
 
