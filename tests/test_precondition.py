@@ -11,7 +11,7 @@ import zoo
 import softgrad
 from softgrad import precondition, training
 from softgrad.losses import cross_entropy
-from softgrad.precondition import Diagonal, Gram, Hessian, Staged, factorise, hessian, sample
+from softgrad.precondition import Diagonal, Gram, Hessian, Staged, factorise, hessian, sample, softmax_columns
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.solver import State, Status
 
@@ -52,7 +52,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient():
     coef, b, v, u = rng.normal(size=(C, D)) / 4, rng.normal(size=C), rng.normal(size=(C, D)), rng.normal(size=C)
     P = softgrad.softmax(p.X @ coef.T + b)
     ones = np.hstack([p.X, np.ones((N, 1))])
-    H = hessian(ones, p.r / p.r.sum(), P, np.array([p.l2] * D + [0]))
+    H = hessian(ones, softmax_columns(P, p.r / p.r.sum()), C, np.array([p.l2] * D + [0]))
 
     def gradient(t):
         _, G, g = softgrad.linear_value_and_grad(p.X, p.y, coef + t * v, b + t * u, l2=p.l2, sample_weight=p.r)
@@ -81,7 +81,8 @@ def test_bohning_bounds_the_hessian():
     rng, r = np.random.default_rng(62), p.r / p.r.sum()
     bound = np.kron(0.5 * (np.eye(C) - 1 / C), (p.X * r[:, None]).T @ p.X) + p.l2 * np.eye(C * D)
     for scale in (0.0, 0.3, 3.0):
-        H = hessian(p.X, r, softgrad.softmax(scale * p.X @ rng.normal(size=(D, C))), np.full(D, p.l2))
+        P = softgrad.softmax(scale * p.X @ rng.normal(size=(D, C)))
+        H = hessian(p.X, softmax_columns(P, r), C, np.full(D, p.l2))
         assert np.linalg.eigvalsh(bound - H).min() > -1e-12
 
 
@@ -100,9 +101,10 @@ def test_the_hessian_metric_inverts_the_hessian(fit_intercept):
     p = problem(fit_intercept=fit_intercept)
     objective, rng = objective_of(p), np.random.default_rng(63)
     P = softgrad.softmax(p.X @ rng.normal(size=(D, C)))
-    metric = Hessian(objective, p.X, p.r, P)
+    J = softmax_columns(P, p.r / p.r.sum())
+    metric = Hessian(objective, p.X, J)
     X = np.hstack([p.X, np.ones((N, int(fit_intercept)))])
-    H = hessian(X, p.r / p.r.sum(), P, np.array([p.l2] * D + [0] * fit_intercept))
+    H = hessian(X, J, C, np.array([p.l2] * D + [0] * fit_intercept))
     for _ in range(5):
         G, g = rng.normal(size=(C, D)), np.zeros(C)
         if fit_intercept:

@@ -25,9 +25,9 @@ FLOORS = {
     "data": 2, "blocks": 2, "kernels": 2, "solvers": 2,
     "objective": 3, "precondition": 3, "curvature": 3, "heads": 3,
     "training": 4, "linear_head": 4, "path": 4, "descent": 4, "progress": 4,
-    "linear_classifier": 5, "classifier": 5, "classifier_cv": 5, "held_out": 5, "checkpoint": 5,
-    "stochastic": 5, "explanation": 5, "gradient_check": 5,
-    "report": 6,
+    "linear_classifier": 5, "solved_classifier": 5, "classifier": 5, "multi_label": 5, "hierarchical_classifier": 5,
+    "classifier_cv": 5, "held_out": 5, "checkpoint": 5, "stochastic": 5, "explanation": 5, "gradient_check": 5,
+    "report": 6, "saved_models": 6,
     "cli": 7, "__main__": 7,
     "__init__": 8,
 }  # fmt: skip
@@ -35,7 +35,7 @@ FLOORS = {
 # Rooms that others on their floor, or of their package, may import: the abstract ones, which say what the others are.
 ABSTRACT = {
     "row_source", "sources.file", "losses.loss", "losses.part", "kernels.fused", "blocks.block", "solvers.solver", "solvers.vectors",
-    "data.dataset", "data.reading", "linear_classifier",
+    "data.dataset", "data.reading", "linear_classifier", "solved_classifier",
 }  # fmt: skip
 
 # Arrows between rooms of one floor that are meant, and why.

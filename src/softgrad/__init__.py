@@ -16,14 +16,19 @@ from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
 
 if TYPE_CHECKING:
     from softgrad import data, stochastic
-    from softgrad.classifier import SoftmaxClassifier, load
+    from softgrad.classifier import SoftmaxClassifier
     from softgrad.classifier_cv import SoftmaxClassifierCV
     from softgrad.explanation import explain
     from softgrad.gradient_check import check_gradient
+    from softgrad.hierarchical_classifier import HierarchicalClassifier
+    from softgrad.multi_label import MultiLabelClassifier
+    from softgrad.saved_models import load
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HierarchicalClassifier",
+    "MultiLabelClassifier",
     "SoftgradError",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
@@ -44,11 +49,13 @@ __all__ = [
 
 # found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
 _LATER = {
+    "HierarchicalClassifier": "hierarchical_classifier",
+    "MultiLabelClassifier": "multi_label",
     "SoftmaxClassifier": "classifier",
     "SoftmaxClassifierCV": "classifier_cv",
     "check_gradient": "gradient_check",
     "explain": "explanation",
-    "load": "classifier",
+    "load": "saved_models",
 }
 
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import column_or_1d
 
-from softgrad import arrays, model_file
-from softgrad.descent import Point, descend
-from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, as_softmax
-from softgrad.losses.described import build
+from softgrad import arrays
+from softgrad.linear_classifier import as_one_row, as_softmax
 from softgrad.losses.loss import Loss
-from softgrad.progress import Bar
-from softgrad.solvers.lbfgs import LBFGS
+from softgrad.solved_classifier import AbstractSolvedClassifier
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
-from softgrad.training import Fit, Problem, Start, Steps, fit, step
+from softgrad.training import Steps, step
 
 
-class SoftmaxClassifier(AbstractLinearClassifier):
+class SoftmaxClassifier(AbstractSolvedClassifier):
     """Linear softmax classifier that reaches its optimum in a handful of passes over the data.
 
     minimises  1/S sum_i s_i L(W x_i + b, y_i) + 1/(2 C S) |W|^2,   s_i = sample weight x class weight, S = sum_i s_i
@@ -82,23 +75,13 @@ class SoftmaxClassifier(AbstractLinearClassifier):
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take the classifier to its optimum on X (N, D), labels y (N,) of any type, weights (N,) or None."""
         C, solver = self._checked()
-        if not isinstance(solver, SGD):
-            self._refuse_mining("fit")
-        start = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
+        start = self._start
         X, y = self._validated("fit", X, y, reset=True)
         classes, numbers = self._two_classes("fit", y)
         r = self._row_weights("fit", sample_weight, classes, numbers)
         problem, start = as_softmax(self._problem(X, numbers, r, len(classes), 1 / (C * float(r.sum()))), start)
-        found = self._trained(problem, solver, start)
-        if not np.isfinite(found.result.value):
-            arrays.finite_features("fit(X)", X, r)
-        self.classes_, self.result_ = classes, found.result
-        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept)
-        self.loss_curve_ = [state.value for state in found.result.trace]
-        self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
-        self._steps = Steps()
-        if found.result.advice:
-            self._warn()
+        self._solve(problem, solver, start)
+        self.classes_, self._steps = classes, Steps()
         return self
 
     def partial_fit(
@@ -120,25 +103,9 @@ class SoftmaxClassifier(AbstractLinearClassifier):
         coef, intercept, steps = step(*as_softmax(problem, start), self._steps)
         if not np.isfinite(coef).all():
             arrays.finite_features("partial_fit(X)", X, r)
-        self.coef_, self.intercept_ = as_one_row(coef, intercept)
+        self.coef_, self.intercept_ = as_one_row(coef, intercept, self._loss())
         self._steps, self.n_iter_ = steps, np.array([steps.count], np.int32)
         return self
-
-    def _parameters(self) -> dict[str, Any]:
-        plain = ("fit_intercept", "tol", "max_iter", "warm_start")
-        return {"C": str(self.C)} | {name: getattr(self, name) for name in plain}  # as text, since JSON has no inf
-
-    def _checked(self) -> tuple[float, AbstractSolver | SGD]:
-        unpenalised = isinstance(self.C, float) and math.inf == self.C
-        C = math.inf if unpenalised else arrays.number("SoftmaxClassifier(C)", self.C, 0, open_low=True)
-        tol = arrays.number("SoftmaxClassifier(tol)", self.tol, 0, open_low=True)
-        max_iter = arrays.whole("SoftmaxClassifier(max_iter)", self.max_iter, 1)
-        if isinstance(self.solver, AbstractSolver | SGD):
-            return C, self.solver
-        if self.solver not in ("auto", "lbfgs"):
-            rule = "must be 'auto', 'lbfgs' or a solver"
-            arrays.refuse("SoftmaxClassifier(solver)", rule, arrays.shown(self.solver), "choose one of these")
-        return C, LBFGS(tol=tol, max_iter=max_iter)
 
     def _numbers(self, y: NDArray[Any]) -> NDArray[np.intp]:
         numbers = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
@@ -148,48 +115,3 @@ class SoftmaxClassifier(AbstractLinearClassifier):
             rule = "labels must be among the classes of the first call"
             arrays.refuse("partial_fit(y)", rule, f"{arrays.shown(y[i])} in row {i}", "name it there")
         return numbers
-
-    def _trained(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> Fit:
-        bar = Bar(self.tol, self.callback) if self.verbose else None
-        callback = self.callback if bar is None else bar
-        try:
-            if not isinstance(solver, SGD):
-                return fit(problem, solver, start, callback)
-            if problem.on_disk:
-                arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
-            return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
-        finally:
-            if bar is not None:
-                bar.clear()
-
-    def _warn(self) -> None:
-        result = self.result_
-        message = f"SoftmaxClassifier stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
-        warnings.warn(message + result.advice, ConvergenceWarning, stacklevel=3)
-
-
-def load(path: str | os.PathLike[str]) -> SoftmaxClassifier:
-    """The classifier that `SoftmaxClassifier.save` wrote; runs no code from the file.
-
-    Returns a fitted SoftmaxClassifier with metadata_. Raises SoftgradError for a file that is no such model, OSError where there is none.
-
-    >>> import numpy as np, softgrad, tempfile, os
-    >>> model = softgrad.SoftmaxClassifier().fit([[0.0], [1.0], [2.0]], ["a", "b", "b"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(os.path.join(folder, "m.safetensors"))
-    ...     print(softgrad.load(os.path.join(folder, "m.safetensors")).predict([[5.0]]))
-    ['b']
-    """
-    tensors, described = model_file.read(path)
-    try:
-        parameters = described["parameters"] | {"C": float(described["parameters"]["C"]), "loss": build(described["loss"])}
-        model = SoftmaxClassifier(**parameters)
-        model.coef_, model.intercept_ = tensors["coef"], tensors["intercept"]
-        model.classes_ = tensors["classes"] if "classes" in tensors else np.array(described["classes"])
-        model.n_features_in_, model.metadata_ = model.coef_.shape[1], described["metadata"]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        rule = "must describe a classifier that this version knows"
-        raise arrays.SoftgradError(f"load(path): {path} {rule}; got {error!r}; save it again with SoftmaxClassifier.save.") from error
-    if "feature_names" in described:
-        model.feature_names_in_ = np.array(described["feature_names"], object)
-    return model

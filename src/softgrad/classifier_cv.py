@@ -20,7 +20,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 
 from softgrad import arrays, checkpoint
 from softgrad.held_out import Scoring, scoring_for
-from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, as_softmax
+from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, as_softmax, one_row
 from softgrad.losses.loss import Loss
 from softgrad.path import LaneState, Path
 from softgrad.progress import Bar
@@ -189,7 +189,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
     def _told(self, path: Path, search: _Search) -> None:
         """The attributes that tell of all fits."""
         K, F = search.l2.shape
-        shape = (F, K, 1 if len(self.classes_) == 2 else len(self.classes_), self.n_features_in_ + 1)
+        shape = (F, K, 1 if one_row(self._loss(), len(self.classes_)) else len(self.classes_), self.n_features_in_ + 1)
         self.scores_, self.n_iter_ = np.full((F, K), np.nan), np.zeros((F, K), np.int32)
         self.coefs_paths_ = np.full(shape, np.nan)
         columns = {name: np.full(K, np.nan) for name in ("passes", "loss", "gradient_norm", "seconds")}
@@ -197,7 +197,7 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         for k in range(path.last + 1):
             found = [path.fits[k, j] for j in range(F)]
             for j, one in enumerate(found):
-                coef, intercept = as_one_row(one.coef, one.intercept)
+                coef, intercept = as_one_row(one.coef, one.intercept, self._loss())
                 self.coefs_paths_[j, order[k]] = np.column_stack([coef, intercept])
                 self.n_iter_[j, order[k]] = one.result.iterations
             self.scores_[:, order[k]] = search.scores[k]
@@ -228,11 +228,11 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         if self.refit and not path.interrupted:
             problem = replace(search.problem, l2=1 / (self.C_ * float(search.problem.r.sum())))
             try:
-                found = fit(*self._solved(problem, solver, as_one_row(*mean)))
+                found = fit(*self._solved(problem, solver, as_one_row(*mean, self._loss())))
             except KeyboardInterrupt:
                 path.interrupted = True
         self.result_ = found.result
-        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept)
+        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept, self._loss())
         if not np.isfinite(self.coef_).all():
             arrays.finite_features("fit(X)", search.problem.X, search.problem.r)
 
@@ -265,7 +265,7 @@ class _Search:
             came = f"fold {int((S == 0).argmax())}, where all weights are 0"
             arrays.refuse("fit(sample_weight)", "at least one training row of each fold must count", came, "weigh some above zero")
         self.lanes, _ = as_softmax(replace(self.problem, r=self.R.max(axis=1)), None)
-        self.l2 = 1 / (self.Cs[self.order][:, None] * S) * (2 if self.problem.n_classes == 2 else 1)
+        self.l2 = 1 / (self.Cs[self.order][:, None] * S) * (2 if one_row(self.problem.loss, self.problem.n_classes) else 1)
         self.scores: list[NDArray[np.float64]] = []
 
     def tell_missing(self, name: str, classes: NDArray[Any]) -> None:

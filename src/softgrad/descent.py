@@ -25,7 +25,7 @@ from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Rows, schedule_for
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import Result, State, Status, Stride
-from softgrad.training import Fit, Problem, Start
+from softgrad.training import Fit, Problem, Start, steepness
 
 LOST = 10.0  # times the loss of zero coefficients
 JUDGED = 1000  # rows at least that are judged at a time
@@ -210,9 +210,8 @@ class Descent:
         if given is not None:
             return given
         heat = self.solver.temperature_schedule
-        T, zeros = point.temperature * min(heat.at(0.0), heat.at(1.0)), np.zeros((1, self.problem.n_classes))
-        for phi in self.problem.loss.scores:  # the loss's own temperature
-            T /= float(np.max(phi.slope((zeros, zeros), np.zeros(1, np.int64))))
+        steep = steepness(self.problem.loss, self.problem.n_classes)  # 1/2 for cross-entropy, its own temperature included
+        T = point.temperature * min(heat.at(0.0), heat.at(1.0)) / np.sqrt(2 * steep)
         size = self.size if self.problem.loss.mining is None else 1  # who chooses rows may choose the steepest: L_1 = max_i L_i
         return self.solver.direction.safe_rate(self.curvature.reach(size, T, point.l2))
 
@@ -230,5 +229,8 @@ class Descent:
 
 def _weights(problem: Problem) -> NDArray[np.float64]:
     """w_i = r_i omega(y_i): what row i counts."""
-    y, omega = problem.y, problem.loss.weights.omega(problem.n_classes)
-    return problem.r * (y @ omega if y.ndim == 2 else np.where(y >= 0, omega[y], 0.0))
+    y, weights = problem.y, problem.loss.weights
+    counted = y >= 0 if y.ndim == 1 else np.ones(len(y), bool)
+    w = np.zeros(len(y))
+    w[counted] = problem.r[counted] * weights.shares(y[counted], problem.targets)
+    return w

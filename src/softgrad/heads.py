@@ -135,7 +135,7 @@ class Heads:
         """W becomes what is handed out: the average, if there is one; of all equal heads the one that sums to 0 over the classes."""
         self.W = self.W if self.mean is None else self.mean
         for W in self.of(self.W) if self.loss.shift_invariant else ():
-            np.subtract(W, W.mean(axis=0), out=W)
+            W[:] = self.loss.link.centred(W)
 
     def _scores(self, batch: MiniBatch, T: Numbers) -> Array:
         z = np.empty((len(batch.r), len(self.W)), self.W.dtype)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import get_scorer, make_scorer
 
 from softgrad.kernels.tiled import linear_scores
-from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row
-from softgrad.losses.loss import Loss, log_probabilities
+from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, class_log_probabilities
+from softgrad.losses.loss import Loss
 from softgrad.training import Fit, Problem
 
 Scoring = Callable[[Fit, NDArray[np.intp]], float]
@@ -29,7 +29,7 @@ def scoring_for(scoring: Any, problem: Problem, classes: NDArray[Any], y: NDArra
 
 def neg_log_loss(loss: Loss, z: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.float64]:
     """log p_y of each row."""
-    return log_probabilities(loss, z.astype(np.float64))[np.arange(len(y)), y]
+    return class_log_probabilities(loss, z.astype(np.float64))[np.arange(len(y)), y]
 
 
 def accuracy(loss: Loss, z: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: ARG001 - one signature for both
@@ -79,7 +79,7 @@ class Asked:
         """What the scorer says of those rows."""
         model = FoldModel(self.problem.loss)
         model.classes_, model.n_features_in_ = self.classes, self.problem.X.shape[1]
-        model.coef_, model.intercept_ = as_one_row(fit.coef, fit.intercept)
+        model.coef_, model.intercept_ = as_one_row(fit.coef, fit.intercept, self.problem.loss)
         params = {name: self.part(value, rows) for name, value in self.params.items()}
         return float(self.scorer(model, self.problem.X[rows], self.y[rows], **params))
 

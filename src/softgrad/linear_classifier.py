@@ -16,9 +16,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from softgrad import arrays, model_file
 from softgrad.kernels.tiled import linear_scores
-from softgrad.losses import cross_entropy
+from softgrad.losses import cross_entropy, log_softmax, softmax
 from softgrad.losses.described import describe
 from softgrad.losses.loss import Loss, log_probabilities, probabilities
+from softgrad.losses.part import Floats
 from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import Result
 from softgrad.training import Problem, Start
@@ -36,7 +37,7 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
     result_: Result
     fit_intercept: bool
     class_weight: Mapping[Any, float] | str | None
-    loss: Loss | None
+    loss: Loss | str | None
     random_state: Any
 
     @property
@@ -49,9 +50,9 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Scores W x + b: (N, C), or (N,) for two classes, where they are the second class's."""
+        """Scores W x + b: (N, C), or (N,) for two classes, where they are the second class's over the first's."""
         z = self._scores("decision_function", X)
-        return z.ravel() if len(self.classes_) == 2 else z
+        return (z[:, -1] - z[:, 0] if z.shape[1] == 2 else z.ravel()) if len(self.classes_) == 2 else z
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class with the largest score, (N,)."""
@@ -59,12 +60,16 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[(z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probabilities (N, C) in the order of classes_, of the loss's link and temperature; float64, so that nearly 1 is not 1."""
-        return self._linked(probabilities, self._scores("predict_proba", X))
+        """Probabilities (N, C) in the order of classes_, of the loss's link and temperature; float64, so that nearly 1 is not 1.
+
+        Where the link asks yes or no of each class by itself, they are those shares of a row's sum. Raises SoftgradError for links that
+        know no probabilities.
+        """
+        return self._linked(class_probabilities, self._scores("predict_proba", X))
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Logarithms of the probabilities (N, C), accurate also near 0."""
-        return self._linked(log_probabilities, self._scores("predict_log_proba", X))
+        return self._linked(class_log_probabilities, self._scores("predict_log_proba", X))
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
         """Write the fitted classifier to one file (safetensors with a JSON description, no pickle), whole or not at all.
@@ -83,8 +88,17 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
             arrays.refuse("save(path)", "classes must be numbers or text", f"dtype {self.classes_.dtype}", "fit on names or numbers")
         model_file.write(path, tensors, described)
 
+    def restore(self, tensors: Mapping[str, NDArray[Any]], described: Mapping[str, Any], loss: Loss) -> None:
+        """Take the state that `save` wrote from a model file's arrays and description."""
+        self.loss, self.metadata_ = loss, described["metadata"]
+        self.coef_, self.intercept_ = tensors["coef"], tensors["intercept"]
+        self.classes_ = tensors["classes"] if "classes" in tensors else np.array(described["classes"])
+        self.n_features_in_ = self.coef_.shape[1]
+        if "feature_names" in described:
+            self.feature_names_in_ = np.array(described["feature_names"], object)
+
     def _parameters(self) -> dict[str, Any]:
-        """Parameters of a SoftmaxClassifier that would have been fitted so, as JSON holds them."""
+        """Parameters of a classifier that would have been fitted so, as JSON holds them."""
         raise NotImplementedError
 
     def _described(self) -> dict[str, Any]:
@@ -143,15 +157,27 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
             arrays.refuse(f"{call}(sample_weight)", "at least one row must count", "weights that are all zero", "weigh some row above zero")
         return r
 
-    def _problem(self, X: Any, numbers: NDArray[Any], r: NDArray[np.float64], n_classes: int, l2: float) -> Problem:
+    def _problem(self, X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int, l2: float) -> Problem:
+        loss = self._loss()
+        n_scores = self._n_scores(loss, n_classes)
+        for phi in loss.scores:
+            phi.fits(n_scores)
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
-        return Problem(X, numbers.astype(np.int64), r, n_classes, self._loss(), l2, bool(self.fit_intercept), seed)
+        y = y.astype(np.int64) if y.ndim == 1 else y
+        return Problem(X, y, r, n_scores, loss, l2, bool(self.fit_intercept), seed)
+
+    def _n_scores(self, loss: Loss, n_classes: int) -> int:
+        """Rows of coefficients for so many classes."""
+        if loss.link.classes(n_classes) != n_classes:
+            came, do = f"{type(loss.link).__name__}, which has scores for more than the classes", "use softgrad.HierarchicalClassifier"
+            arrays.refuse(f"{self._name}(loss)", "must score classes alone", came, do)
+        return n_classes
 
     def _loss(self) -> Loss:
         if self.loss is not None and not isinstance(self.loss, Loss):
             rule = "must be a loss of softgrad.losses, or None"
             arrays.refuse(f"{self._name}(loss)", rule, arrays.shown(self.loss), "pass cross_entropy()")
-        return cross_entropy() if self.loss is None else self.loss
+        return cross_entropy() if self.loss is None else trainable(f"{self._name}(loss)", self.loss)
 
     def _refuse_mining(self, call: str) -> None:
         """A rule that chooses rows of a batch makes a full pass's objective jump: a line search has no use for it."""
@@ -178,16 +204,41 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         return link(self._loss(), full.astype(np.float64))
 
 
+def class_log_probabilities(loss: Loss, z: Floats) -> Floats:
+    """Logarithms of the probabilities of a row's one class (n, C): what a link says of each class by itself is divided by its sum."""
+    logs = log_probabilities(loss, z)
+    return log_softmax(logs) if loss.link.reads == "many" else logs
+
+
+def class_probabilities(loss: Loss, z: Floats) -> Floats:
+    """Probabilities of a row's one class (n, C)."""
+    return softmax(log_probabilities(loss, z)) if loss.link.reads == "many" else probabilities(loss, z)
+
+
+def trainable(argument: str, loss: Loss) -> Loss:
+    """The loss, if it is one of a linear head."""
+    if not loss.head.linear:
+        came, do = f"the head {loss.head}", "fit with losses.Linear(), or train by softgrad.linear_value_and_grad"
+        arrays.refuse(argument, "must have a linear head", came, do)
+    return loss
+
+
+def one_row(loss: Loss, n_classes: int) -> bool:
+    """Whether two classes need but one row of coefficients: where only the difference of their scores counts."""
+    return n_classes == 2 and loss.shift_invariant
+
+
 def as_softmax(problem: Problem, start: Start | None) -> tuple[Problem, Start | None]:
     """Two classes: one row w with penalty l2/2 |w|^2 is the softmax of rows -w/2, w/2 with penalty 2 l2/2 (|w/2|^2 + |w/2|^2)."""
-    if start is not None and start[0].shape != (1 if problem.n_classes == 2 else problem.n_classes, problem.X.shape[1]):
+    single = one_row(problem.loss, problem.n_classes)
+    if start is not None and start[0].shape != (1 if single else problem.n_classes, problem.X.shape[1]):
         start = None  # other classes or features than before: begin anew
-    if problem.n_classes != 2:
+    if not single:
         return problem, start
     halves = None if start is None else (np.vstack([-start[0] / 2, start[0] / 2]), np.concatenate([-start[1] / 2, start[1] / 2]))
     return replace(problem, l2=2 * problem.l2), halves
 
 
-def as_one_row(coef: NDArray[Any], intercept: NDArray[Any]) -> Start:
+def as_one_row(coef: NDArray[Any], intercept: NDArray[Any], loss: Loss) -> Start:
     """coef_ and intercept_ as scikit-learn lays them out."""
-    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else (coef, intercept)
+    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if one_row(loss, len(coef)) else (coef, intercept)

@@ -4,12 +4,13 @@
 
 so that M = I (x) (alpha Gram + l2 I), alpha near the mean of p (1 - p), is a metric that serves every class with one Cholesky factor; it
 holds the features' scales and correlations. Where C x D allows, the Hessian itself on a sample of rows takes over. A diagonal where D is
-too large for a Gram matrix. None of them moves the optimum.
+too large for a Gram matrix. None of them moves the optimum. Other losses have their own rows' Hessians J_i in the place of diag(p) - pp',
+or what of them cannot be negative (`row_hessians`); alpha is the mean of their diagonals where classes have the data's shares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 from softgrad.cholesky import factorise
-from softgrad.losses.loss import probabilities
+from softgrad.losses.loss import Rows, probabilities, row_hessians
+from softgrad.losses.part import Floats
 from softgrad.objective import LinearObjective
 from softgrad.solvers.solver import AbstractMetric, State
 
 Vector = NDArray[np.floating]
+
+Columns = Callable[[int], Floats]  # j -> column j of every row's Hessian J_i (n, C), weighted
 
 GRAM_FEATURES = 8192  # a Gram matrix of 256 MB in float32
 SPARSE_GRAM_FEATURES = 2048  # the sample is made dense for it; and sparse features are less correlated
@@ -46,7 +50,7 @@ class Diagonal(AbstractMetric):
     """M = diag(alpha_c mean x_d^2 + l2), alpha_c = p_c (1 - p_c) for the class shares p: no matrix at all."""
 
     def __init__(self, objective: LinearObjective, shares: NDArray[np.float64], second_moment: NDArray[np.float64]):
-        alpha = np.maximum(shares * (1 - shares), 1e-12)
+        alpha = np.maximum(objective.loss.link.spread(shares), 1e-12)
         W = np.maximum(alpha[:, None] * second_moment + objective.l2, 1e-12)
         self.inverse = 1 / objective.join(W, alpha)
 
@@ -72,14 +76,16 @@ class Gram(AbstractMetric):
 class Hessian(AbstractMetric):
     """The Hessian on a sample of rows, all classes together, intercepts included where they are fitted."""
 
-    def __init__(self, objective: LinearObjective, X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any]):
-        self.objective = objective
+    def __init__(self, objective: LinearObjective, X: NDArray[Any], J: Columns):
+        self.objective, C = objective, objective.shape[0]
         ones = np.ones((len(X), 1 if objective.fit_intercept else 0), X.dtype)
         penalty = np.append(np.full(X.shape[1], objective.l2), np.zeros(ones.shape[1]))
-        H = hessian(np.hstack([X, ones]), r / r.sum(), P, penalty)
-        if objective.fit_intercept:  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
-            b = np.arange(P.shape[1]) * (X.shape[1] + 1) + X.shape[1]
-            H[np.ix_(b, b)] += H.dtype.type(float(np.mean(P * (1 - P))))
+        H = hessian(np.hstack([X, ones]), J, C, penalty)
+        if objective.fit_intercept and objective.loss.shift_invariant:
+            b = np.arange(C) * (X.shape[1] + 1) + X.shape[1]
+            held = H[b, b].mean()  # nothing holds a constant added to all intercepts: some curvature there keeps H well conditioned
+            for k in objective.loss.link.shifts(C):
+                H[np.ix_(b[k], b[k])] += held
         self.factor = factorise(H)
 
     def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
@@ -92,23 +98,27 @@ class Hessian(AbstractMetric):
         return [self.objective.join(w[:, :-1], w[:, -1]) for w in W]
 
 
-def hessian(X: NDArray[Any], r: NDArray[np.float64], P: NDArray[Any], penalty: NDArray[np.float64]) -> NDArray[Any]:
-    """H[c, k] = sum_i r_i p_ic ([c = k] - p_ik) x_i x_i' + [c = k] diag(penalty), a (C D, C D) matrix with rows (c, d)."""
-    C, D = P.shape[1], X.shape[1]
+def hessian(X: NDArray[Any], J: Columns, C: int, penalty: NDArray[np.float64]) -> NDArray[Any]:
+    """H[c, k] = sum_i J_ick x_i x_i' + [c = k] diag(penalty), a (C D, C D) matrix with rows (c, d)."""
+    D = X.shape[1]
     H = np.empty((C, D, C, D), X.dtype)
 
-    def block(ck: tuple[int, int]) -> None:
-        c, k = ck
-        if c == k:
-            H[c, :, c] = weighted_gram(X, r * P[:, c] * (1 - P[:, c]))
-            H[c, np.arange(D), c, np.arange(D)] += penalty.astype(X.dtype)
-        else:
-            H[c, :, k] = H[k, :, c] = -weighted_gram(X, r * P[:, c] * P[:, k])
+    def column(c: int) -> None:
+        w = J(c)
+        for k in range(c, C):
+            H[c, :, k] = H[k, :, c] = weighted_gram(X, np.maximum(w[:, k], 0)) - weighted_gram(X, np.maximum(-w[:, k], 0))
+        H[c, np.arange(D), c, np.arange(D)] += penalty.astype(X.dtype)
 
     with threads.blas(1):
-        for _ in threads.in_order(block, ((c, k) for c in range(C) for k in range(c, C))):
+        for _ in threads.in_order(column, range(C)):
             pass
     return H.reshape(C * D, C * D)
+
+
+def softmax_columns(P: Floats, r: NDArray[np.float64]) -> Columns:
+    """J_i = r_i (diag(p_i) - p_i p_i'), without asking a loss for it."""
+    e = np.eye(P.shape[1])
+    return lambda c: (r * P[:, c])[:, None] * (e[c] - P)
 
 
 def weighted_gram(X: NDArray[Any], w: NDArray[np.float64]) -> NDArray[Any]:
@@ -139,6 +149,7 @@ class Staged(AbstractMetric):
     rows: int
     tol: float
     lanes: int = 1  # runs that share it
+    y: NDArray[Any] | None = None  # all targets, where the loss's Hessian asks for them
     bought: Vector | None = None  # where the Hessian was taken
     bought_at: int = 0
     norms: list[float] = field(default_factory=list)
@@ -164,7 +175,11 @@ class Staged(AbstractMetric):
         z = X.astype(np.float64) @ coef.T + intercept
         if self.objective.mu is not None:
             X -= self.objective.mu.astype(X.dtype)
-        self.now = Hessian(self.objective, X, self.r[picked], probabilities(self.objective.loss, z))
+        loss, r = self.objective.loss, self.r[picked] / self.r[picked].sum()
+        if self.y is None:
+            self.now = Hessian(self.objective, X, softmax_columns(probabilities(loss, z), r))
+        else:
+            self.now = Hessian(self.objective, X, row_hessians(loss, Rows(z, self.y[picked], r)))
 
     def passes_ahead(self) -> float:
         """Passes until the gradient is below tol, if it goes on falling as it did."""

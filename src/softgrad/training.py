@@ -7,6 +7,7 @@ on the N x N triangle of a QR decomposition, exactly; not for rows on disk, of w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from softgrad import arrays, blocks, kernels, threads
 from softgrad.blocks.block import Block
 from softgrad.cholesky import gram
 from softgrad.kernels.fused import compute_type
-from softgrad.losses.loss import Loss
+from softgrad.losses.loss import Loss, Rows, second_order
+from softgrad.losses.softmax import Softmax
 from softgrad.objective import LinearObjective
 from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Gram, Staged, sample
 from softgrad.row_source import AbstractRowSource
@@ -45,6 +47,11 @@ class Problem:
         if not self.loss.head.linear:
             do = "use Linear(), or linear_value_and_grad in a loop of your own"
             arrays.refuse("fit(loss)", "an estimator has a linear head", arrays.shown(self.loss.head), do)
+
+    @property
+    def targets(self) -> int:
+        """Classes that the targets tell apart; n_classes counts scores, which a tree has more of."""
+        return self.loss.link.classes(self.n_classes)
 
     @property
     def dense(self) -> bool:
@@ -92,7 +99,7 @@ def fitted(objective: LinearObjective, result: Result) -> Fit:
     """coef and intercept of a result; of all equal ones those that sum to 0 over the classes: the optimum's, whatever the path to it."""
     coef, intercept = objective.to_users(result.parameters)
     if objective.loss.shift_invariant:
-        coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+        coef, intercept = (objective.loss.link.centred(W) for W in (coef, intercept))
     return Fit(np.ascontiguousarray(coef), intercept, result)
 
 
@@ -152,11 +159,20 @@ def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol:
         assert seen.second is not None
         return Diagonal(objective, seen.shares, seen.second)
     G, seen.G = seen.G, None
-    metric = Gram(objective, G, max(float(np.mean(seen.shares * (1 - seen.shares))), 1e-6))
+    loss = problem.loss
+    metric = Gram(objective, G, max(float(np.mean(loss.link.spread(seen.shares))), 1e-6))
     (C, D), n = objective.shape, problem.X.shape[0]
-    if C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room:
+    large = C * (D + 1) > HESSIAN_SIZE or 2 * objective.dtype.itemsize * (C * (D + 1)) ** 2 > problem.room
+    if large or not (loss.link.convex and loss.link.smooth):
         return metric
-    return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes)
+    y = None if is_cross_entropy(loss, C) else problem.y
+    return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes, y)
+
+
+def is_cross_entropy(loss: Loss, n_classes: int) -> bool:
+    """Whether a row's Hessian is diag(p) - pp' itself: a softmax's cross-entropy, smoothed or not."""
+    bare = loss.curve.linear and not loss.scores and not loss.terms and bool((loss.weights.omega(n_classes) == 1).all())
+    return bare and isinstance(loss.link, Softmax)
 
 
 def _mean(problem: Problem, S: NDArray[Any], w: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -183,8 +199,8 @@ def _squares(block: Block) -> tuple[NDArray[np.float64]]:
 def _shares(problem: Problem) -> NDArray[np.float64]:
     """Share of every class among the rows that count."""
     y, r = problem.y, problem.r
-    shares = r @ y if y.ndim == 2 else np.bincount(y[y >= 0], weights=r[y >= 0], minlength=problem.n_classes)
-    return shares / max(shares.sum(), np.finfo(float).tiny)
+    shares = r @ y if y.ndim == 2 else np.bincount(y[y >= 0], weights=r[y >= 0], minlength=problem.targets)
+    return shares / max((r if problem.loss.weights.many else shares).sum(), np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -197,9 +213,9 @@ class Steps:
 
 
 def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[np.float64], NDArray[np.float64], Steps]:
-    """One stochastic step down the gradient of a batch: rate 1 / (L sqrt(t)), L = mean |x|^2 + l2 for coef, 1 for the intercepts.
+    """One stochastic step down the gradient of a batch: rate 1 / (L sqrt(t)), L = 2 s mean |x|^2 + l2 for coef, 2 s for the intercepts.
 
-    diag(p) - pp' <= 1/2 (Bohning) and (x, 1)(x, 1)' <= 2 diag(|x|^2 I, 1): L bounds the Hessian, so that no step is too long and none is
+    J <= s (`steepness`) and (x, 1)(x, 1)' <= 2 diag(|x|^2 I, 1): L bounds the Hessian, so that no step is too long and none is
     uselessly short, whatever the features' scale.
     """
     shape = (problem.n_classes, problem.X.shape[1])
@@ -210,14 +226,34 @@ def step(problem: Problem, start: Start | None, so_far: Steps) -> tuple[NDArray[
     now = Steps(so_far.count + 1, so_far.seen + weight, so_far.moment + float(problem.r @ squares))
     _, gradient = objective.value_gradient(objective.from_users(coef, intercept))
     G, g = objective.split(gradient)
-    rate = 1 / np.sqrt(now.count)
-    return coef - rate / max(now.moment / now.seen + problem.l2, np.finfo(float).tiny) * G, intercept - rate * g, now
+    rate, steep = 1 / np.sqrt(now.count), 2 * steepness(problem.loss, problem.n_classes)
+    return coef - rate / max(steep * now.moment / now.seen + problem.l2, np.finfo(float).tiny) * G, intercept - rate / steep * g, now
+
+
+def steepness(loss: Loss, n_scores: int) -> float:
+    """What bounds the Hessian J of a row's loss: 1/2 slope^2 for cross-entropy (Bohning 1992), else the largest |J v| / |v| found.
+
+    It is looked for at scores of several sizes, v turned towards the steepest direction by a few products. Class weights are left out:
+    they weigh rows.
+    """
+    loss, classes, rng = replace(loss, weights=type(loss.weights)()), loss.link.classes(n_scores), np.random.default_rng(0)
+    n = max(64, min(512, (1 << 17) // n_scores))
+    y = loss.targets.enter("y", rng.integers(classes, size=n), n, classes, None)
+    if is_cross_entropy(replace(loss, scores=()), classes) and all(phi.affine for phi in loss.scores):
+        zeros = np.zeros((n, n_scores))
+        return 0.5 * math.prod(float(np.max(phi.slope((zeros, zeros), y))) for phi in loss.scores) ** 2
+    z, v, largest = rng.normal(size=(n, n_scores)) * rng.choice([0.0, 0.1, 1.0, 4.0], (n, 1)), rng.normal(size=(n, n_scores)), 0.5
+    for _ in range(8):
+        v /= np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(float).tiny)
+        v = second_order(loss, Rows(z, y, np.ones(n)), v, 1.0)
+        largest = max(largest, float(np.linalg.norm(v, axis=1).max()))
+    return largest
 
 
 def plain_objective(problem: Problem, mu: NDArray[np.float64] | None = None) -> LinearObjective:
     """The problem as a function of theta, features centred at mu."""
     X, C = problem.X, problem.n_classes
-    total = problem.loss.weights.total(problem.y, problem.r, C)
+    total = problem.loss.weights.total(problem.y, problem.r, problem.targets)
     kernel, rows = kernels.choose(X, C, problem.loss), blocks.rows(X, problem.y, problem.r, C)
     shape = (C, X.shape[1])
     return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X), mu)

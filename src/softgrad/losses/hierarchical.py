@@ -103,11 +103,8 @@ class HierarchicalSoftmax(AbstractLink):
     def spread(self, shares: Floats) -> Floats:
         return self.groups.spread(shares)
 
-    def centred(self, W: Floats) -> Floats:
-        W, g = W.copy(), self.groups
-        for i, j in zip(g.starts[:-1], g.starts[1:], strict=True):
-            W[g.columns[i:j]] -= W[g.columns[i:j]].mean(axis=0)
-        return W
+    def shifts(self, n_scores: int) -> list[NDArray[np.intp]]:
+        return np.split(self.groups.columns, self.groups.starts[1:-1])
 
 
 @dataclass(frozen=True)

@@ -255,6 +255,32 @@ def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
     return at.slope * Hx + at.bend * v * h
 
 
+def row_hessians(loss: Loss, rows: Rows) -> Callable[[int], Floats]:
+    """j -> column j of every row's weighted Hessian (n, C), made positive semi-definite where the loss is not convex.
+
+    There, what can be negative is left out (Gauss-Newton): phi' o (max(f', 0) J + max(f'', 0) g g' + sum of convex t'') o phi'.
+    """
+    at = Evaluated(loss, rows)
+
+    def column(j: int) -> Floats:
+        v = np.zeros(rows.z.shape)
+        v[:, j] = 1
+        return _product(loss, at, v) if loss.convex else _gauss_newton(loss, at, v)
+
+    return column
+
+
+def _gauss_newton(loss: Loss, at: Evaluated, v: Floats) -> Floats:
+    _, f1, f2 = loss.curve.derivatives(at.ell)
+    x = at.slope * v
+    Hx = (at.w * np.maximum(f2, 0) * (at.g * x).sum(axis=1))[:, None] * at.g
+    if loss.link.convex:
+        Hx += (at.w * np.maximum(f1, 0))[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x)
+    for term in (t for t in loss.terms if t.convex):
+        Hx += at.whole[:, None] * term.hessian_product(at.u, x)
+    return at.slope * Hx
+
+
 class Evaluated:
     """Rows that count on their way through a loss: u, phi', phi''; a, rest; l and g; the weights w of f and `whole` of the terms."""
 
@@ -284,15 +310,16 @@ class Evaluated:
 
 def probabilities(loss: Loss, z: Floats) -> Floats:
     """What the loss takes scores z (n, C) to mean, temperature and all; without parts that are for training only."""
-    return loss.link.probabilities(_predicted(loss, z))
+    return loss.link.probabilities(predicted(loss, z))
 
 
 def log_probabilities(loss: Loss, z: Floats) -> Floats:
     """Logarithm of `probabilities`, accurate also near 0."""
-    return loss.link.log_probabilities(_predicted(loss, z))
+    return loss.link.log_probabilities(predicted(loss, z))
 
 
-def _predicted(loss: Loss, z: Floats) -> Pair:
+def predicted(loss: Loss, z: Floats) -> Pair:
+    """u of scores z (n, C) whose labels are not known: without parts that are for training only."""
     u: Pair = (z, np.zeros_like(z))
     for phi in loss.scores:
         u = u if phi.training_only else phi.forward(u, NO_LABELS)

@@ -26,6 +26,7 @@ class AbstractLink(ABC):
     likelihood: bool  # l = -log of a label's probability: what curves are made for
     weighs_targets: bool  # class weights may stand inside, on the targets, as torch has it; else they multiply L
     reads: Reading = "distributions"
+    smooth: bool = True  # has second derivatives that tell of its shape; False for losses with kinks, like hinges
 
     def classes(self, n_scores: int) -> int:
         """How many classes rows of n_scores scores tell apart; refuses numbers of scores that it cannot take."""
@@ -35,9 +36,16 @@ class AbstractLink(ABC):
         """Mean curvature d2l/du_j2 (n_scores,), roughly, where the classes have these shares (C,): a metric's scale, never a result."""
         return shares * (1 - shares)
 
+    def shifts(self, n_scores: int) -> list[NDArray[np.intp]]:
+        """Of a link that is shift invariant: which scores together may have a constant added."""
+        return [np.arange(n_scores)]
+
     def centred(self, W: Floats) -> Floats:
-        """Of all rows W (n_scores, ...) of a linear head that differ by shifts which change nothing, the smallest."""
-        return W - W.mean(axis=0)
+        """Of all rows W (n_scores, ...) of a linear head that differ by such shifts, the smallest."""
+        W = W.copy()
+        for k in self.shifts(len(W)):
+            W[k] -= W[k].mean(axis=0)
+        return W
 
     def broken(self, z: Floats) -> NDArray[np.bool_]:
         """Rows that have no loss whatever the target (n,): NaN, +inf, or no class possible."""

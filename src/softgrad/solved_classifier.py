@@ -1,0 +1,84 @@
+"""Linear classifiers that one solver takes to one optimum: what they check, and what a fit leaves behind."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from softgrad import arrays
+from softgrad.descent import Point, descend
+from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row
+from softgrad.progress import Bar
+from softgrad.solvers.lbfgs import LBFGS
+from softgrad.solvers.sgd import SGD
+from softgrad.solvers.solver import AbstractSolver, State
+from softgrad.training import Fit, Problem, Start, fit
+
+
+class AbstractSolvedClassifier(AbstractLinearClassifier):
+    """Parameters of a fit, checked; the fit; coef_, intercept_, result_, loss_curve_ and n_iter_ from it."""
+
+    C: float
+    solver: AbstractSolver | SGD | str
+    tol: float
+    max_iter: int
+    warm_start: bool
+    verbose: int
+    callback: Callable[[State], None] | None
+    loss_curve_: list[float]
+
+    def _parameters(self) -> dict[str, Any]:
+        plain = ("fit_intercept", "tol", "max_iter", "warm_start")
+        return {"C": str(self.C)} | {name: getattr(self, name) for name in plain}  # as text, since JSON has no inf
+
+    def _checked(self) -> tuple[float, AbstractSolver | SGD]:
+        unpenalised = isinstance(self.C, float) and math.inf == self.C
+        C = math.inf if unpenalised else arrays.number(f"{self._name}(C)", self.C, 0, open_low=True)
+        tol = arrays.number(f"{self._name}(tol)", self.tol, 0, open_low=True)
+        max_iter = arrays.whole(f"{self._name}(max_iter)", self.max_iter, 1)
+        if isinstance(self.solver, AbstractSolver | SGD):
+            return C, self.solver
+        if self.solver not in ("auto", "lbfgs"):
+            rule = "must be 'auto', 'lbfgs' or a solver"
+            arrays.refuse(f"{self._name}(solver)", rule, arrays.shown(self.solver), "choose one of these")
+        return C, LBFGS(tol=tol, max_iter=max_iter)
+
+    @property
+    def _start(self) -> Start | None:
+        return (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
+
+    def _solve(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> None:
+        """Fit, and keep what was found."""
+        found = self._trained(problem, solver, start)
+        if not np.isfinite(found.result.value):
+            arrays.finite_features("fit(X)", problem.X, problem.r)
+        self.result_ = found.result
+        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept, problem.loss)
+        self.loss_curve_ = [state.value for state in found.result.trace]
+        self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
+        if found.result.advice:
+            self._warn(problem)
+
+    def _trained(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> Fit:
+        bar = Bar(self.tol, self.callback) if self.verbose else None
+        callback = self.callback if bar is None else bar
+        try:
+            if not isinstance(solver, SGD):
+                self._refuse_mining("fit")
+                return fit(problem, solver, start, callback)
+            if problem.on_disk:
+                arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
+            return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
+        finally:
+            if bar is not None:
+                bar.clear()
+
+    def _warn(self, problem: Problem) -> None:
+        result = self.result_
+        message = f"{self._name} stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
+        warnings.warn(message + result.advice, ConvergenceWarning, stacklevel=4)
