@@ -41,13 +41,6 @@ def plain_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
     lines[:] = "\n\n".join(map(_paragraph, paragraphs)).split("\n")
 
 
-def inner_verb(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the methods of a loss's parts: `Loss` alone calls them, and a part's own docstring says what they compute."""
-    method = obj.fget if isinstance(obj, property) else obj
-    path = f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}"
-    return True if what == "class" and path.startswith("softgrad.losses.") and ".Loss." not in path else None
-
-
 SECTION = re.compile(r"\n((?:Parameters|Attributes|Returns?|Raises|Reference|Shapes)\b)")
 
 
@@ -89,6 +82,5 @@ class CommandHelp(Directive):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Hand all of it to Sphinx."""
     app.connect("autodoc-process-docstring", plain_text)
-    app.connect("autodoc-skip-member", inner_verb)
     app.add_directive("command", CommandHelp)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

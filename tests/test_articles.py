@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 
 import softgrad
 from softgrad import reference
-from softgrad.losses import cross_entropy
+from softgrad.losses import cross_entropy, l2_softmax
 
 # ---- the worked example: scores (1, 2, 3), the second class true ----------------------------------------------------
 
@@ -270,3 +270,17 @@ def test_a_fixed_temperature_only_rescales_weights_and_penalty(flowers):
     hot = softgrad.SoftmaxClassifier(C=0.1 * 9, tol=1e-10, loss=cross_entropy(temperature=3)).fit(X, y)
     assert np.allclose(hot.coef_, 3 * plain.coef_, rtol=1e-5, atol=1e-6)
     assert np.allclose(hot.predict_proba(X), plain.predict_proba(X), rtol=1e-5)
+
+
+def test_the_l2_softmax_divides_by_the_norm():
+    """No penalty on the features' length: it does not matter at all, and the gradient has no part along the features."""
+    rng = np.random.default_rng(75)
+    X, W, y = rng.normal(size=(6, 4)), rng.normal(size=(3, 4)), rng.integers(3, size=6)
+    loss = l2_softmax(16.0)
+    value, dW, _, dX = softgrad.linear_value_and_grad(X, y, W, loss=loss, wrt_X=True)
+    longer = softgrad.linear_value_and_grad(7 * X, y, W, loss=loss)
+    assert value == pytest.approx(longer[0], rel=1e-13)
+    assert np.allclose(dW, longer[1], rtol=1e-12)
+    assert np.abs((dX * X).sum(axis=1)).max() < 1e-13 * np.abs(dX).max()
+    U = 16 * X / np.linalg.norm(X, axis=1, keepdims=True)
+    assert value == pytest.approx(cross_entropy()(U @ W.T, y), rel=1e-13)

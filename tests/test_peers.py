@@ -22,12 +22,13 @@ OMEGA = (0.5, 2.0, 0.7, 1.3, 0.9)
 
 
 def rows(n=7, seed=31):
-    """Scores (n, C) of a few units, labels, distributions, and yes or no for each class."""
+    """Scores (n, C) of a few units, labels, distributions, yes or no for each class, and the scores of a teacher."""
     rng = np.random.default_rng(seed)
     return 2 * rng.normal(size=(n, C)), {
         "labels": rng.integers(C, size=n),
         "distributions": rng.dirichlet(np.ones(C), n),
         "many": (rng.uniform(size=(n, C)) < 0.4).astype(float),
+        "teacher": 3 * rng.normal(size=(n, C)),
     }
 
 
@@ -68,6 +69,12 @@ def weights(z):
     return z.new_tensor(OMEGA)
 
 
+def one_hot(y):
+    import jax
+
+    return jax.nn.one_hot(y, C)
+
+
 AGREE = {
     "torch cross_entropy": Case("torch", cross_entropy, lambda F, z, y: F.cross_entropy(z, y)),
     "torch cross_entropy, weighted": Case(
@@ -90,6 +97,15 @@ AGREE = {
         lambda: losses.compose(losses.Sigmoid()),
         lambda F, z, y: F.binary_cross_entropy_with_logits(z, y, reduction="sum") / len(z),
         "many",
+    ),
+    "torch kl_div, softened": Case(
+        "torch",
+        lambda: losses.distillation(4.0),
+        lambda F, z, t: 16 * F.kl_div(F.log_softmax(z / 4, dim=1), F.softmax(t / 4, dim=1), reduction="batchmean"),
+        "teacher",
+    ),
+    "optax poly_loss_cross_entropy": Case(
+        "optax", lambda: losses.poly1(2.0), lambda optax, z, y: optax.losses.poly_loss_cross_entropy(z, one_hot(y), epsilon=2.0).mean()
     ),
     "optax softmax_cross_entropy_with_integer_labels": Case(
         "optax", cross_entropy, lambda optax, z, y: optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
@@ -115,6 +131,41 @@ def test_peers_agree(name):
     theirs, theirs_gradient = BY[case.peer](case.theirs, z, y)
     assert value == pytest.approx(theirs, rel=1e-12)
     assert np.allclose(gradient, theirs_gradient, rtol=0, atol=1e-13 * max(1, np.abs(gradient).max()))
+
+
+HEADS = {
+    "pytorch-metric-learning NormalizedSoftmaxLoss": (lambda: losses.normface(20.0), lambda module: module.NormalizedSoftmaxLoss(C, 6)),
+    "pytorch-metric-learning CosFaceLoss": (losses.cosface, lambda module: module.CosFaceLoss(C, 6)),
+    "pytorch-metric-learning ArcFaceLoss": (losses.arcface, lambda module: module.ArcFaceLoss(C, 6, margin=np.degrees(0.5))),
+    "pytorch-metric-learning SphereFaceLoss": (lambda: losses.a_softmax(4, 0.0), lambda module: module.SphereFaceLoss(C, 6)),
+}
+
+
+def vectors(seed=33):
+    """Features (7, 6), class vectors (C, 6) and labels."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(7, 6)), rng.normal(size=(C, 6)), rng.integers(C, size=7)
+
+
+def by_metric_learning(make, X, W, y):
+    """Value and gradients by class vectors and features."""
+    torch, module = pytest.importorskip("torch"), pytest.importorskip("pytorch_metric_learning.losses")
+    loss, x = make(module), torch.tensor(X, requires_grad=True)
+    loss.W.data = torch.tensor(W.T.copy())
+    value = loss(x, torch.tensor(y))
+    value.backward()
+    return float(value.detach()), loss.W.grad.numpy().T, x.grad.numpy()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_of_cosines_agree(name):
+    ours, theirs = HEADS[name]
+    X, W, y = vectors()
+    value, dW, _, dX = softgrad.linear_value_and_grad(X, y, W, loss=ours(), wrt_X=True)
+    expected, theirs_dW, theirs_dX = by_metric_learning(theirs, X, W, y)
+    assert value == pytest.approx(expected, rel=1e-12)
+    assert np.allclose(dW, theirs_dW, rtol=0, atol=1e-12 * np.abs(dW).max())
+    assert np.allclose(dX, theirs_dX, rtol=0, atol=1e-12 * np.abs(dX).max())
 
 
 def test_scikit_learn_agrees():
@@ -202,6 +253,42 @@ def test_kl_div_of_torch_divides_by_rows_and_classes(torch):
     with pytest.warns(UserWarning, match="batchmean"):
         tiny = by_torch(lambda F, x, t: F.kl_div(F.log_softmax(x, dim=1), t, reduction="mean"), z, q)[0]
     assert tiny == pytest.approx(distance / C, rel=1e-11)
+
+
+def test_arcface_of_metric_learning_takes_degrees():
+    """A margin of 0.5 there is half a degree, nearly no margin at all; here angles are radians, as in the paper."""
+    X, W, y = vectors()
+    value = softgrad.linear_value_and_grad(X, y, W, loss=losses.arcface())[0]
+    radians = by_metric_learning(lambda module: module.ArcFaceLoss(C, 6, margin=0.5), X, W, y)[0]
+    none = softgrad.linear_value_and_grad(X, y, W, loss=losses.normface(64.0))[0]
+    assert radians != pytest.approx(value, rel=0.1)
+    assert radians == pytest.approx(none, rel=0.05)
+
+
+def test_arcface_of_metric_learning_has_no_gradient_at_its_goal():
+    """Features on their class vector: the derivative of acos is infinite there, and infinity times 0 is NaN.
+
+    Here the sine cancels before anything is divided by it.
+    """
+    W = np.eye(C, 6)
+    X, y = 2 * W, np.arange(C)
+    value, dW, _, dX = softgrad.linear_value_and_grad(X, y, W, loss=losses.arcface(), wrt_X=True)
+    expected, theirs_dW, theirs_dX = by_metric_learning(lambda module: module.ArcFaceLoss(C, 6), X, W, y)
+    assert value == pytest.approx(expected, rel=1e-3)  # 28.6 degrees are not quite half a radian
+    assert np.isnan(theirs_dX).any()
+    assert np.isnan(theirs_dW).any()
+    assert np.isfinite(dX).all()
+    assert np.isfinite(dW).all()
+
+
+def test_poly_loss_of_optax_reads_distributions_in_its_own_way():
+    """Its added term is linear in the target, sum_j q_j (1 - p_j); a curve acts on the cross-entropy of the whole row."""
+    z, targets = rows()
+    q = targets["distributions"]
+    theirs = by_optax(lambda optax, x, t: optax.losses.poly_loss_cross_entropy(x, t, epsilon=2.0).mean(), z, q)[0]
+    ell = cross_entropy()(z, q, reduction="none")
+    assert theirs == pytest.approx((ell + 2 * (q * (1 - softgrad.softmax(z))).sum(axis=1)).mean(), rel=1e-12)
+    assert losses.poly1(2.0)(z, q) == pytest.approx((ell + 2 * (1 - np.exp(-ell))).mean(), rel=1e-12)
 
 
 def test_cross_entropy_of_torch_takes_scores_too(torch):
