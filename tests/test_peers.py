@@ -94,9 +94,13 @@ AGREE = {
     "torch cross_entropy, distributions": Case("torch", cross_entropy, lambda F, z, q: F.cross_entropy(z, q), "distributions"),
     "torch binary_cross_entropy_with_logits": Case(
         "torch",
-        lambda: losses.compose(losses.Sigmoid()),
+        losses.binary_cross_entropy,
         lambda F, z, y: F.binary_cross_entropy_with_logits(z, y, reduction="sum") / len(z),
         "many",
+    ),
+    "torch multi_margin_loss, times C": Case("torch", losses.weston_watkins, lambda F, z, y: C * F.multi_margin_loss(z, y)),
+    "torch mse_loss of one-hot labels, halved": Case(
+        "torch", losses.squared_error, lambda F, z, y: F.mse_loss(z, F.one_hot(y, C).double(), reduction="sum") / (2 * len(z))
     ),
     "torch kl_div, softened": Case(
         "torch",
@@ -107,6 +111,23 @@ AGREE = {
     "optax poly_loss_cross_entropy": Case(
         "optax", lambda: losses.poly1(2.0), lambda optax, z, y: optax.losses.poly_loss_cross_entropy(z, one_hot(y), epsilon=2.0).mean()
     ),
+    "optax multiclass_hinge_loss": Case(
+        "optax", losses.crammer_singer, lambda optax, z, y: optax.losses.multiclass_hinge_loss(z, y).mean()
+    ),
+    "optax multiclass_sparsemax_loss": Case(
+        "optax", losses.sparsemax, lambda optax, z, y: optax.losses.multiclass_sparsemax_loss(z, y).mean()
+    ),
+    "optax sigmoid_focal_loss": Case(
+        "optax",
+        losses.sigmoid_focal,
+        lambda optax, z, y: optax.sigmoid_focal_loss(z, y, alpha=0.25, gamma=2.0).sum(axis=1).mean(),
+        "many",
+    ),
+    "entmax sparsemax_loss": Case("entmax", losses.sparsemax, lambda entmax, z, y: entmax.sparsemax_loss(z, y).mean()),
+    "entmax entmax15_loss": Case("entmax", lambda: losses.entmax(1.5), lambda entmax, z, y: entmax.entmax15_loss(z, y).mean()),
+    "entmax entmax_bisect_loss": Case(
+        "entmax", lambda: losses.entmax(1.2), lambda entmax, z, y: entmax.entmax_bisect_loss(z, y, alpha=1.2, n_iter=60).mean()
+    ),
     "optax softmax_cross_entropy_with_integer_labels": Case(
         "optax", cross_entropy, lambda optax, z, y: optax.softmax_cross_entropy_with_integer_labels(z, y).mean()
     ),
@@ -115,7 +136,7 @@ AGREE = {
     ),
     "optax sigmoid_binary_cross_entropy": Case(
         "optax",
-        lambda: losses.compose(losses.Sigmoid()),
+        losses.binary_cross_entropy,
         lambda optax, z, y: optax.sigmoid_binary_cross_entropy(z, y).sum(axis=1).mean(),
         "many",
     ),
@@ -169,9 +190,9 @@ def test_heads_of_cosines_agree(name):
 
 
 def test_scikit_learn_agrees():
-    """The loss inside its LogisticRegression, which gives losses and gradients of rows."""
+    """The loss inside its LogisticRegression, which gives losses and gradients of rows; and its metrics."""
     from sklearn._loss.loss import HalfMultinomialLoss
-    from sklearn.metrics import log_loss
+    from sklearn.metrics import hinge_loss, log_loss
 
     z, targets = rows()
     y = targets["labels"]
@@ -180,6 +201,7 @@ def test_scikit_learn_agrees():
     assert value == pytest.approx(theirs, rel=1e-12)
     assert np.allclose(gradient, theirs_gradient, rtol=0, atol=1e-13)
     assert log_loss(y, softgrad.softmax(z), labels=range(C)) == pytest.approx(value.mean(), rel=1e-12)
+    assert hinge_loss(y, z, labels=range(C)) == pytest.approx(losses.crammer_singer()(z, y), rel=1e-12)
 
 
 # ---- where they differ ----------------------------------------------------------------------------------------------
@@ -241,6 +263,23 @@ def test_optax_is_nan_for_impossible_classes_that_no_target_wants():
     assert np.isnan(by_optax(lambda optax, x, t: optax.softmax_cross_entropy(x, t).mean(), z, q)[0])
     safe = by_optax(lambda optax, x, t: optax.losses.safe_softmax_cross_entropy(x, t).mean(), z, q)[0]
     assert cross_entropy()(z, q) == pytest.approx(safe, rel=1e-14)
+
+
+def test_entmax_is_nan_for_impossible_classes_that_no_target_wants():
+    """The package's loss is NaN, though its probabilities and gradient are right (entmax#9)."""
+    z, y = np.array([[1.0, 2.0, -np.inf]]), np.array([0])
+    theirs, theirs_gradient = by_entmax(lambda entmax, x, t: entmax.entmax15_loss(x, t).mean(), z, y)
+    value, gradient = losses.entmax(1.5).value_and_grad(z, y)
+    assert np.isnan(theirs)
+    assert value == pytest.approx(losses.entmax(1.5)(z[:, :2], y), rel=1e-14)
+    assert gradient == pytest.approx(theirs_gradient, rel=1e-13)
+
+
+def test_hinge_of_torch_divides_by_the_classes(torch):
+    z, y = np.array([[3.2, 5.1, -1.7]]), np.array([0])
+    theirs = by_torch(lambda F, x, t: F.multi_margin_loss(x, t), z, y)[0]
+    assert losses.weston_watkins()(z, y) == pytest.approx(2.9, rel=1e-12)
+    assert theirs == pytest.approx(2.9 / 3, rel=1e-12)
 
 
 def test_kl_div_of_torch_divides_by_rows_and_classes(torch):
