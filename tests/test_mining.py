@@ -268,3 +268,15 @@ def test_numbers_out_of_range_are_refused(argument):
     with pytest.raises(softgrad.SoftgradError) as told:
         REFUSED[argument]()
     assert str(told.value).startswith(argument)
+
+
+@pytest.mark.parametrize("features", ["float64", "csr float64"])
+def test_a_head_of_cosines_chooses_by_its_own_losses(features):
+    margin = losses.AngularMargin(m2=0.3), losses.Scale(6.0), losses.Cosine()
+    X, y, coef, _ = zoo.head(features, 5, 23, 7)
+    X[0] += 0 if features.startswith("csr") else 1
+    single = np.array([softgrad.linear_value_and_grad(X[[i]], y[[i]], coef, loss=losses.compose(*margin))[0] for i in range(23)])
+    kept = np.isin(np.arange(23), np.argsort(single)[-6:]).astype(float)
+    found = softgrad.linear_value_and_grad(X, y, coef, loss=losses.compose(*margin, losses.TopK(6)), wrt_X=True)
+    expected = softgrad.linear_value_and_grad(X, y, coef, loss=losses.compose(*margin), sample_weight=kept, wrt_X=True)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

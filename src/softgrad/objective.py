@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad.blocks.block import AbstractRowBlocks, Block
+from softgrad.kernels import cosine, tiled
 from softgrad.kernels.fused import AbstractKernel, Head
-from softgrad.kernels.tiled import row_losses
 from softgrad.losses.loss import Loss
 from softgrad.solvers.vectors import add, inner
 
@@ -82,8 +82,8 @@ class LinearObjective:
 
     def losses(self, theta: Vector) -> NDArray[np.float64]:
         """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""
-        head = self.head(theta)
-        return np.concatenate(list(self.rows.each(lambda block: row_losses(block, self.loss, head.coef, head.intercept))))
+        head, of = self.head(theta), (tiled if self.loss.head.linear else cosine).row_losses
+        return np.concatenate(list(self.rows.each(lambda block: of(block, self.loss, head.coef, head.intercept))))
 
     def head(self, theta: Vector, fold: int = 0) -> Head:
         """What a pass takes: coefficients for raw features, in the type of the pass."""

@@ -23,8 +23,9 @@ from softgrad import threads
 from softgrad.blocks.block import Block
 from softgrad.cholesky import factorise
 from softgrad.kernels.fused import counted
-from softgrad.losses.loss import Loss, Rows, probabilities, row_hessians
+from softgrad.losses.loss import Loss, Rows, probabilities
 from softgrad.losses.part import Floats
+from softgrad.losses.row_hessians import row_hessians
 from softgrad.objective import LinearObjective
 from softgrad.solvers.solver import AbstractMetric, State
 

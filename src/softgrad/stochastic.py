@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from softgrad import arrays
 from softgrad.descent import Point, descend
 from softgrad.kernels.tiled import linear_scores
+from softgrad.linear_classifier import one_row
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss, log_probabilities
 from softgrad.solvers.sgd import SGD
@@ -90,9 +91,9 @@ def grid(
     r = np.ones(rows.shape[0]) if r is None else r
     if not r.any():
         arrays.refuse("grid(sample_weight)", "at least one row must count", "weights that are all zero", "weigh some row above zero")
-    points = _points(learning_rates, _penalties(regs, Cs, len(classes), float(r.sum())), temperatures)
-    validation = _validation(X_val, y_val, classes, rows.shape[1])
     loss = cross_entropy() if loss is None else loss
+    points = _points(learning_rates, _penalties(regs, Cs, float(r.sum()), one_row=one_row(loss, len(classes))), temperatures)
+    validation = _validation(X_val, y_val, classes, rows.shape[1])
     problem = Problem(rows, numbers, r, len(classes), loss, 0.0, bool(fit_intercept), arrays.whole("grid(seed)", seed, 0))
     fits = descend(problem, points, solver, watch=callback)
     if any(fit.result.status is Status.DIVERGED for fit in fits):
@@ -110,12 +111,12 @@ def grid(
     return [trials[p] for p in order]
 
 
-def _penalties(regs: Sequence[float] | None, Cs: Sequence[float] | None, n_classes: int, total: float) -> list[float]:
+def _penalties(regs: Sequence[float] | None, Cs: Sequence[float] | None, total: float, *, one_row: bool) -> list[float]:
     if regs is not None and Cs is not None:
         arrays.refuse("grid(regs)", "takes the place of Cs", "both", "pass one of them")
     if regs is not None:
         return [arrays.number("grid(regs)", reg, 0) for reg in regs]
-    both = 2 if n_classes == 2 else 1
+    both = 2 if one_row else 1
     return [both / (arrays.number("grid(Cs)", C, 0, open_low=True) * total) for C in ((1.0,) if Cs is None else Cs)]
 
 

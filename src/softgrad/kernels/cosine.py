@@ -66,6 +66,23 @@ class CosineHead(AbstractKernel):
         return value, tangential(dW, vectors) * inverse(lengths) if loss.head.unit_classes else dW, dintercept
 
 
+def row_losses(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:
+    """L_i of a block's rows (n,), 0 where r_i = 0, a tile of cosines at a time; NaN throughout where a counted row has no softmax."""
+    lengths, vectors = np.ones((len(coef), 1)), coef.astype(np.float64)
+    if loss.head.unit_classes:
+        vectors, lengths = units(vectors)
+    W, rest = vectors.astype(coef.dtype), without_margin(loss)
+    losses, counts, step = np.zeros(len(block.r)), np.flatnonzero(block.r), max(16, CELLS // max(W.shape))
+    for k in (counts[i : i + step] for i in range(0, len(counts), step)):
+        tile, found = block.part(k), np.empty(len(k))
+        with np.errstate(invalid="ignore", over="ignore"):
+            z = Directions(tile, loss, vectors, lengths).scores(W) + intercept
+        if schedule_for(rest, z.dtype)(rest, Rows(z, tile.y, np.ones(len(k))), None, 0.0, found) >= 0:
+            return np.full(len(losses), np.nan)
+        losses[k] = found
+    return losses
+
+
 def without_margin(loss: Loss) -> Loss:
     """What follows the margin, where there is one: it comes first."""
     return replace(loss, scores=loss.scores[1:]) if loss.scores and isinstance(loss.scores[0], AbstractMargin) else loss

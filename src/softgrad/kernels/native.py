@@ -7,7 +7,7 @@ cannot run it refuses; `tiled` or the plain formula take over. Without a compile
 from __future__ import annotations
 
 import importlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from functools import lru_cache
 from types import ModuleType
@@ -23,6 +23,7 @@ from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
 from softgrad.losses.softmax import Softmax, divided
 from softgrad.losses.weights import are_ones
 
+ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
 FEW = 32  # classes up to which one pass in registers beats two matrix products
 
 
@@ -125,8 +126,44 @@ def moved(loss: Loss, margin: int, rows: Rows) -> NDArray[np.float64]:
     return np.column_stack([*u, slope])
 
 
+def unbent(loss: Loss) -> tuple[Loss, int] | None:
+    """What follows the last map that bends all scores (a soft cap), if the compiled rows can do it; and how many maps come before that."""
+    k = max((k + 1 for k, phi in enumerate(loss.scores) if not phi.affine and not phi.by_label), default=0)
+    rest = replace(loss, scores=loss.scores[k:])
+    plain_maps = k > 0 and not any(phi.by_label for phi in loss.scores[:k])
+    return (rest, k) if plain_maps and options(rest) is not None else None
+
+
+def _bent_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
+    """Maps that bend scores are made here, in float64 while a tile is in cache; the compiled rows do what follows, phi' what is left."""
+    rest, k = unbent(loss)  # type: ignore[misc] - asked before
+    step = max(1, ROWS // rows.z.shape[1])
+    for i in range(0, len(losses), step):
+        part, tile = rows.part(slice(i, i + step)), slice(i, i + step)
+        z = part.z.astype(np.float64)
+        z[(part.r == 0) | (part.y < 0 if part.y.ndim == 1 else False)] = 0.0  # never read
+        broken = loss.link.broken(z)
+        if broken.any():
+            return i + int(broken.argmax())
+        u, slope = (z, np.zeros_like(z)), 1.0
+        for phi in loss.scores[:k]:
+            slope, u = phi.slope(u, part.y) * slope, phi.forward(u, part.y)
+        x = np.ascontiguousarray(u[0] + u[1])
+        bad = _score_rows(rest, Rows(x, part.y, part.r), None if out is None else x, scale, losses[tile])
+        if bad >= 0:
+            return i + bad
+        if out is not None:
+            with np.errstate(under="ignore", over="ignore"):
+                out[tile] = slope * x
+    return -1
+
+
 def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:
-    return _score_rows if dtype in (np.float32, np.float64) and options(loss) is not None else None
+    if dtype not in (np.float32, np.float64):
+        return None
+    if options(loss) is not None:
+        return _score_rows
+    return _bent_rows if module is not None and unbent(loss) is not None else None
 
 
 if module is not None:

@@ -260,11 +260,12 @@ def second_order(loss: Loss, rows: Rows, v: Floats, scale: float) -> Floats:
         broken = loss.link.broken(part.z)
         if broken.any():
             arrays.bad_scores("scores", int(k[broken.argmax()]), loss.link.takes)
-        product[k] = scale * _product(loss, Evaluated(loss, part), v[k])
+        product[k] = scale * hessian_rows(loss, Evaluated(loss, part), v[k])
     return product
 
 
-def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
+def hessian_rows(loss: Loss, at: Evaluated, v: Floats) -> Floats:
+    """Every row's weighted Hessian times its v (n, C)."""
     _, f1, f2 = loss.curve.derivatives(at.ell)
     x = at.slope * v
     h = (at.w * f1)[:, None] * at.g
@@ -273,32 +274,6 @@ def _product(loss: Loss, at: Evaluated, v: Floats) -> Floats:
         h = h + at.whole[:, None] * term.value_gradient(at.u)[1]
         Hx += at.whole[:, None] * term.hessian_product(at.u, x)
     return at.slope * Hx + at.bend * v * h
-
-
-def row_hessians(loss: Loss, rows: Rows) -> Callable[[int], Floats]:
-    """j -> column j of every row's weighted Hessian (n, C), made positive semi-definite where the loss is not convex.
-
-    There, what can be negative is left out (Gauss-Newton): phi' o (max(f', 0) J + max(f'', 0) g g' + sum of t'') o phi'. Link and terms
-    have to be convex.
-    """
-    at = Evaluated(loss, rows)
-
-    def column(j: int) -> Floats:
-        v = np.zeros(rows.z.shape)
-        v[:, j] = 1
-        return _product(loss, at, v) if loss.convex else _gauss_newton(loss, at, v)
-
-    return column
-
-
-def _gauss_newton(loss: Loss, at: Evaluated, v: Floats) -> Floats:
-    _, f1, f2 = loss.curve.derivatives(at.ell)
-    x = at.slope * v
-    Hx = (at.w * np.maximum(f2, 0) * (at.g * x).sum(axis=1))[:, None] * at.g
-    Hx += (at.w * np.maximum(f1, 0))[:, None] * loss.link.hessian_product(at.u, at.a, at.rest, x)
-    for term in loss.terms:
-        Hx += at.whole[:, None] * term.hessian_product(at.u, x)
-    return at.slope * Hx
 
 
 def by_temperature(loss: Loss, rows: Rows, scale: float, reduction: Reduction) -> Any:

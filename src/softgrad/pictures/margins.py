@@ -15,6 +15,7 @@ from softgrad.losses import cross_entropy
 from softgrad.losses.composed import ONE, SEVERAL, compose
 from softgrad.losses.described import known
 from softgrad.losses.loss import Loss
+from softgrad.losses.margins import AbstractMargin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,6 +96,8 @@ def family() -> dict[str, dict[str, Loss]]:
 def _alone(part: Any) -> tuple[str, Loss | None]:
     """The loss of one part with its default numbers, or examples where it has none, if it can be asked about two classes."""
     needed = [f for f in fields(part) if f.default is MISSING and f.type in EXAMPLES]
+    if issubclass(part, AbstractMargin):
+        return "", None  # acts on cosines, not on scores as large as these
     try:
         made = part(**{f.name: EXAMPLES[str(f.type)] for f in needed})
         loss = compose(made)
