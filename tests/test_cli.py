@@ -287,6 +287,7 @@ def test_help_names_every_default():
 def test_rooms_and_verbs_agree():
     for name in parser.ROOMS:
         words = [name, *["a", "b"][: {"fit": 1, "sweep": 1, "predict": 2, "evaluate": 2}.get(name, 0)]]
+        words += ["--scores", "1,2", "--label", "0"] * (name == "explain")
         assert callable(parser.verb(parser.parse(words)))
 
 

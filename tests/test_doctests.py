@@ -18,7 +18,7 @@ PUBLIC = {
         *("softmax", "log_softmax", "logsumexp", "softmax_jacobian", "linear_value_and_grad", "SoftmaxClassifier", "load"),
         *("explain", "check_gradient", "diagnose"),
     ],
-    "softgrad.losses": [name for name in softgrad.losses.__all__ if name != "Loss"],
+    "softgrad.losses": [name for name in softgrad.losses.__all__ if name not in ("Loss", "SampledGradient")],
     "softgrad.pictures": [
         *("loss_against_margin", "gradient_against_margin", "probabilities_against_temperature", "regularisation"),
         *("softmax_against_hinge", "squared_error_against_cross_entropy", "decision_regions"),

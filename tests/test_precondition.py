@@ -178,7 +178,7 @@ def test_a_fit_ends_where_the_users_gradient_vanishes(n, d, sparse, fit_intercep
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_row_space_finds_what_the_direct_way_finds(fit_intercept):
     p, solver = problem(20, 50, fit_intercept=fit_intercept, l2=0.05), LBFGS(tol=1e-9, max_iter=2000)
-    rows, direct = training.fit(p, solver), training._fit(p, solver, None, None, 0.0)
+    rows, direct = training.fit(p, solver), training._fit(p, solver, None, None, 0.0, training.moments(p))
     assert np.allclose(rows.coef, direct.coef, rtol=0, atol=1e-7)
     assert np.allclose(rows.intercept, direct.intercept, rtol=0, atol=1e-6)
     assert rows.result.value == pytest.approx(direct.result.value, rel=1e-12)

@@ -19,6 +19,8 @@ from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
 from softgrad.training import Fit, Problem, Start, fit
 
+KINKS = "a loss with kinks has no gradient that vanishes at its optimum: the lowest point is kept; raise max_iter, or use solver=SGD(...)"
+
 
 class AbstractSolvedClassifier(AbstractLinearClassifier):
     """Parameters of a fit, checked; the fit; coef_, intercept_, result_, loss_curve_ and n_iter_ from it."""
@@ -82,5 +84,6 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
 
     def _warn(self, problem: Problem) -> None:
         result = self.result_
+        advice = result.advice if problem.loss.link.smooth else KINKS
         message = f"{self._name} stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
-        warnings.warn(message + result.advice, ConvergenceWarning, stacklevel=4)
+        warnings.warn(message + advice, ConvergenceWarning, stacklevel=4)

@@ -10,7 +10,12 @@ from softgrad.losses.part import AbstractHead
 
 @dataclass(frozen=True)
 class Linear(AbstractHead):
-    """z_j = w_j.x + b_j: the head of every loss that names no other."""
+    """z_j = w_j.x + b_j: the head of every loss that names no other.
+
+    >>> from softgrad import losses
+    >>> losses.cross_entropy().head == losses.Linear()
+    True
+    """
 
     linear = True
     unit_classes = False

@@ -16,7 +16,12 @@ from softgrad.losses.softmax import divided, multiplied, two_difference
 
 @dataclass(frozen=True)
 class Temperature(AbstractScores):
-    """u = z / T. High T flattens the probabilities, T -> 0 tends to argmax (Hinton, Vinyals, Dean 2015, arXiv 1503.02531)."""
+    """u = z / T. High T flattens the probabilities, T -> 0 tends to argmax (Hinton, Vinyals, Dean 2015, arXiv 1503.02531).
+
+    >>> from softgrad import losses
+    >>> print(round(losses.compose(losses.Temperature(2.0))([[1.0, 2.0, 3.0]], [1]), 4))
+    1.1803
+    """
 
     T: float
 

@@ -67,7 +67,12 @@ def exponentials(u: Floats, lo: Floats | None = None) -> Exponentials:
 
 @dataclass(frozen=True)
 class Softmax(AbstractLink):
-    """l = A lse(u) - a.u for targets a with A = sum a; dl/du = A p - a; Hessian A (diag(p) - p p')."""
+    """l = A lse(u) - a.u for targets a with A = sum a; dl/du = A p - a; Hessian A (diag(p) - p p').
+
+    >>> from softgrad import losses
+    >>> losses.compose(losses.Softmax()) == losses.cross_entropy()
+    True
+    """
 
     shift_invariant = True
     convex = True

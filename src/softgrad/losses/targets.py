@@ -79,7 +79,12 @@ def others_of(a: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Labels(AbstractTargets):
-    """q = onehot(y): class numbers only, for losses that compare one class with the others."""
+    """q = onehot(y): class numbers only, for losses that compare one class with the others.
+
+    >>> from softgrad import losses
+    >>> print(round(losses.compose(losses.Labels())([[0.0, 0.0]], [1]), 4))
+    0.6931
+    """
 
     hard = True
     gives = "labels"
@@ -103,6 +108,11 @@ class ManyLabels(AbstractTargets):
     """a = omega o y, rest = omega o (1 - y): yes or no for each class, any number of them true in a row.
 
     Takes rows (N, C) with values in [0, 1], and class numbers (N,) as rows with one yes.
+
+    >>> from softgrad import losses
+    >>> loss = losses.compose(losses.Sigmoid(), losses.ManyLabels())
+    >>> print(round(loss([[2.0, 2.0, -2.0]], [[1, 1, 0]]), 4))
+    0.3808
     """
 
     hard = False

@@ -30,6 +30,11 @@ class Weights(AbstractWeights):
     """Row i counts r_i omega(y_i), or r_i sum_j omega_j q_ij for a distribution; ignored rows count 0.
 
     With label smoothing on hard labels a row still counts omega(y_i), as in torch. Where no row counts, the mean is 0, not NaN.
+
+    >>> from softgrad import losses
+    >>> loss = losses.compose(losses.Weights((3.0, 1.0), ignore_index=-1))
+    >>> print(round(loss([[0.0, 1.0], [0.0, 1.0], [5.0, 0.0]], [0, 1, -1]), 4))
+    1.0633
     """
 
     class_weight: tuple[float, ...] | None = None
@@ -65,7 +70,13 @@ class Weights(AbstractWeights):
 
 @dataclass(frozen=True)
 class ManyWeights(Weights):
-    """Class j's own yes or no counts omega_j; row i counts r_i, however many of its classes are true."""
+    """Class j's own yes or no counts omega_j; row i counts r_i, however many of its classes are true.
+
+    >>> from softgrad import losses
+    >>> loss = losses.compose(losses.Sigmoid(), losses.ManyWeights((3.0, 1.0)))
+    >>> print(round(loss([[0.0, 0.0]], [[1, 1]]), 4))
+    2.7726
+    """
 
     many = True
 
