@@ -6,6 +6,7 @@ cannot run it refuses; `tiled` or the plain formula take over. Without a compile
 
 from __future__ import annotations
 
+import atexit
 import importlib
 from dataclasses import fields, replace
 from fractions import Fraction
@@ -97,6 +98,9 @@ def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
         [float(getattr(loss.curve, field.name)) for field in fields(loss.curve)],  # type: ignore[arg-type] - parts are dataclasses
     )
     return formula, known.z_loss != 0 or not loss.curve.linear
+
+
+atexit.register(_formula.cache_clear)  # before the module goes, which counts what is left of its objects
 
 
 def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dtype: np.dtype[Any], scale: float) -> tuple[Any, ...]:

@@ -54,7 +54,7 @@ class BiTempered(AbstractLink):
         k = x.k if self.convex else cost(x.logarithms(), b)
         with np.errstate(invalid="ignore", divide="ignore"):  # an impossible class costs nothing where a = 0
             least = np.where(a > 0, a * cost(np.log(a), b), 0.0).sum(axis=1) / (1 + b)
-            value = np.where(a > 0, a * label_losses(x, k, b), 0.0).sum(axis=1) - least
+            value = (a * label_losses(x, k, b, a > 0)).sum(axis=1) - least
         g, d = x.slopes(), self._pulls(x, a, rest)
         return value, d - g * _share(d, g)
 
