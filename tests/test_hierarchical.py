@@ -72,6 +72,19 @@ def test_predictions_hang_together(kind):
         assert len(path) == len(full) or p[model.nodes_.index(full[: len(path) + 1])] < 0.9
 
 
+@each
+def test_two_leaves_keep_a_row_each(kind):
+    """Probabilities of nodes are asked of scores of all of them; and a warm start finds its own shape."""
+    X, y = digits()
+    X, y = X[np.isin(y, ["line/1", "line/4"])], y[np.isin(y, ["line/1", "line/4"])]
+    for labels in (y, np.char.replace(y, "line/", "")):
+        model = HierarchicalClassifier(loss=kind, warm_start=True).fit(X, labels)
+        assert len(model.coef_) == (len(model.nodes_) if kind == "hierarchical softmax" else 2)
+        assert np.allclose(model.node_proba(X)[:, model.tree_.leaves], model.predict_proba(X), rtol=1e-12)
+        assert [path[-1] for path in model.predict_path(X)] == [label.rpartition("/")[2] for label in model.predict(X)]
+        assert model.fit(X, labels).n_iter_[0] == 1
+
+
 def test_distance_counts_edges():
     X, y = digits()
     model = HierarchicalClassifier().fit(X, y)

@@ -15,7 +15,7 @@ from softgrad.losses.loss import Loss
 from softgrad.solved_classifier import AbstractSolvedClassifier
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
-from softgrad.training import Steps, step
+from softgrad.training import Fit, Start, Steps, step
 
 
 class SoftmaxClassifier(AbstractSolvedClassifier):
@@ -83,6 +83,10 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
         self._solve(problem, solver, start)
         self.classes_, self._steps = classes, Steps()
         return self
+
+    def _laid_out(self, found: Fit) -> Start:
+        """As scikit-learn does: two classes are told apart by one row, where only the difference of their scores counts."""
+        return as_one_row(found.coef, found.intercept, self._loss())
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from softgrad import arrays
 from softgrad.descent import Point, descend
-from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row
+from softgrad.linear_classifier import AbstractLinearClassifier
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
@@ -62,18 +62,21 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         if not np.isfinite(found.result.value):
             arrays.finite_features("fit(X)", problem.X, problem.r)
         self.result_ = found.result
-        self.coef_, self.intercept_ = as_one_row(found.coef, found.intercept, problem.loss)
+        self.coef_, self.intercept_ = self._laid_out(found)
         self.loss_curve_ = [state.value for state in found.result.trace]
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
         if found.result.advice:
             self._warn(problem)
+
+    def _laid_out(self, found: Fit) -> Start:
+        """coef_ and intercept_ of a fit: a row for every score."""
+        return found.coef, found.intercept
 
     def _trained(self, problem: Problem, solver: AbstractSolver | SGD, start: Start | None) -> Fit:
         bar = Bar(self.tol, self.callback) if self.verbose else None
         callback = self.callback if bar is None else bar
         try:
             if not isinstance(solver, SGD):
-                self._refuse_mining("fit")
                 return fit(problem, solver, start, callback)
             if problem.on_disk:
                 arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
@@ -84,6 +87,6 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
 
     def _warn(self, problem: Problem) -> None:
         result = self.result_
-        advice = result.advice if problem.loss.link.smooth else KINKS
+        advice = result.advice if problem.loss.link.smooth or isinstance(self.solver, SGD) else KINKS
         message = f"{self._name} stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
         warnings.warn(message + advice, ConvergenceWarning, stacklevel=4)
