@@ -5,7 +5,7 @@ import pytest
 
 import softgrad
 from softgrad import losses
-from softgrad.losses.entmax import Tempered
+from softgrad.losses.tsallis import Tempered
 from softgrad.losses.loss import log_probabilities, probabilities
 from softgrad.solvers import SGD
 

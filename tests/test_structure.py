@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import softgrad
+from softgrad import losses
 
 HOUSE = Path(__file__).parents[1]
 SOURCE = HOUSE / "src" / "softgrad"
@@ -45,11 +46,11 @@ MEANT = {
     ("losses.margins", "losses.scores"): "whose label a margin is for (`labels`)",
     ("losses.longtail", "losses.*"): "losses by name are put together from parts",
     ("losses.angular", "losses.*"): "losses by name are put together from parts",
-    ("losses.entmax", "losses.softmax"): "exact differences and products, likewise",
-    ("losses.zlpr", "losses.sigmoid"): "the probability of one class by itself",
-    ("losses.zlpr", "losses.softmax"): "its two sums are a softmax's, with a score 0 beside them",
+    ("losses.tsallis", "losses.softmax"): "exact differences and products, likewise",
+    ("losses.zero_bounded", "losses.sigmoid"): "the probability of one class by itself",
+    ("losses.zero_bounded", "losses.softmax"): "its two sums are a softmax's, with a score 0 beside them",
     ("losses.squared", "losses.softmax"): "the probabilities of Brier's loss are a softmax's",
-    ("losses.bi_tempered", "losses.entmax"): "tempered probabilities are entmax's",
+    ("losses.two_temperatures", "losses.tsallis"): "tempered probabilities are entmax's",
     ("losses.links_named", "losses.*"): "a loss with a name of its own is made of parts",
     ("losses.sampled", "losses.composed"): "the sampled classes of a row have their cross-entropy",
     ("losses.composed", "losses.*"): "a loss is put together from the parts, with those of cross-entropy where none is named",
@@ -61,6 +62,7 @@ MEANT = {
     ("losses.distilled", "losses.softmax"): "both sides of the divergence are softmaxes",
     ("losses.distilled", "losses.targets"): "what a teacher says are distributions",
     ("losses.named", "losses.*"): "a named loss is put together from the parts",
+    ("losses.described", "losses"): "the parts of a kind are looked for in every room",
     ("losses.described", "losses.composed"): "a description is put together again",
     ("precondition", "objective"): "a metric is made for one objective, whose vector it takes apart and joins",
     ("solvers.saved", "solvers.lbfgs"): "a run is taken apart by who knows its parts",
@@ -196,6 +198,28 @@ def test_names_at_the_front_door_are_there():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         operator.attrgetter("nothing")(softgrad)
+
+
+def test_losses_are_found_where_their_table_says():
+    """What a type checker reads, what `__all__` tells and what is looked up are one list; no room takes the name of a function."""
+    tree = ast.parse(MODULES["losses"].read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If)).body
+    assert {node.module.split(".")[-1]: tuple(alias.name for alias in node.names) for node in checked} == losses.ROOMS
+    at_once = {"Softmax", "log_softmax", "logsumexp", "softmax", "softmax_jacobian"}
+    assert sorted([*at_once, *(name for names in losses.ROOMS.values() for name in names)]) == sorted(losses.__all__)
+    rooms = {module.removeprefix("losses.") for module in MODULES if module.startswith("losses.")}
+    assert rooms & set(losses.__all__) == {"softmax"}
+    assert callable(losses.softmax)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        operator.attrgetter("nothing")(losses)
+
+
+def test_losses_are_loaded_when_they_are_asked_for():
+    code = """import softgrad, sys
+assert "softgrad.losses.named" not in sys.modules and "softgrad.losses.hinge" not in sys.modules
+softgrad.losses.cross_entropy
+assert "softgrad.losses.named" in sys.modules"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 # ---- size -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from softgrad import kernels, losses
 from softgrad.arrays import SoftgradError
-from softgrad.kernels import reference
 from softgrad.linear_head import linear_value_and_grad
 from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from softgrad.explanation import explain
     from softgrad.gradient_check import check_gradient
     from softgrad.hierarchical_classifier import HierarchicalClassifier
+    from softgrad.kernels import reference
     from softgrad.multi_label import MultiLabelClassifier
     from softgrad.saved_models import load
 
@@ -66,6 +66,8 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name in ("data", "pictures", "stochastic"):
         return importlib.import_module(f"softgrad.{name}")
+    if name == "reference":
+        return importlib.import_module("softgrad.kernels.reference")
     if name in _LATER:
         return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
     raise AttributeError(f"module 'softgrad' has no attribute {name!r}")

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, blocks, kernels, threads
+from softgrad import arrays, blocks, kernels, losses, threads
 from softgrad.kernels.fused import compute_type
-from softgrad.losses import cross_entropy
 from softgrad.losses.loss import Loss, Rows
 from softgrad.objective import LinearObjective
 from softgrad.row_source import AbstractRowSource
@@ -48,7 +47,7 @@ def linear_value_and_grad(
     >>> softgrad.linear_value_and_grad([[1.0, 2.0]], [0], np.eye(2), wrt_X=True)[3].round(4)
     array([[-0.7311,  0.7311]])
     """
-    call, loss = "linear_value_and_grad", cross_entropy() if loss is None else loss
+    call, loss = "linear_value_and_grad", losses.cross_entropy() if loss is None else loss
     rows_X, W, b = _fitting(call, X, coef, intercept, loss, wrt_X=wrt_X)
     dtype = compute_type(rows_X)
     like_scores = np.broadcast_to(np.zeros((), dtype), (rows_X.shape[0], len(W)))
@@ -64,8 +63,8 @@ def linear_value_and_grad(
     theta = objective.join(W, b)
     # one thread of BLAS, or those of a scalar product spin on into the user's next call; what inf in coef makes invalid is told below
     with threads.blas(1), np.errstate(invalid="ignore"):
-        if loss.mining is not None and not np.isnan(losses := objective.losses(theta)).any():
-            objective = over(replace(rows, r=loss.mined(rows.r, losses)))
+        if loss.mining is not None and not np.isnan(found := objective.losses(theta)).any():
+            objective = over(replace(rows, r=loss.mined(rows.r, found)))
         value, gradient = objective.value_gradient(theta)
     G, g = objective.split(gradient)
     if not (np.isfinite(value) and np.isfinite(g).all()):

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad.losses.curves import Identity
-from softgrad.losses.entmax import Entmax
 from softgrad.losses.loss import ROWS, Loss, Rows, Schedule, plain, schedules
 from softgrad.losses.scores import Temperature
 from softgrad.losses.targets import Labels, Smoothed
+from softgrad.losses.tsallis import Entmax
 from softgrad.losses.weights import Weights
 
 SCORES = 1 << 21  # of a tile: fewer would cost more in calls than they save in reading

@@ -25,7 +25,6 @@ from softgrad.kernels.fused import AbstractKernel, Sums, counted
 from softgrad.losses.loss import Loss, Rows, schedule_for
 from softgrad.losses.margins import AbstractMargin
 from softgrad.losses.part import Floats
-from softgrad.losses.sampled import sums_by_class
 from softgrad.losses.scores import labels
 
 CELLS = 1 << 19  # of a tile's cosines and of its features: 4 MB in float64
@@ -129,6 +128,8 @@ class Directions:
         """Add dL/dw^, with parts along w^."""
         dW += h.T @ (self.row * self.unit).astype(h.dtype)
         if self.margin is not None:
+            from softgrad.losses.sampled import sums_by_class
+
             classes, sums = sums_by_class(self.y, (-self.near * self.row * self.own * self.fall) * self.d)
             dW[classes] += sums
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import fields
 from inspect import isabstract
 from typing import Any
 
+from softgrad import losses
 from softgrad.arrays import refuse
 from softgrad.losses.composed import ONE, SEVERAL, compose
 from softgrad.losses.loss import Loss
@@ -32,8 +34,14 @@ def build(described: dict[str, Any]) -> Loss:
 
 
 def known(kind: type) -> list[type]:
-    """The library's own parts of a kind, the final ones."""
-    found = [part for child in kind.__subclasses__() for part in (child, *known(child))]
+    """The library's own parts of a kind, the final ones, of every room."""
+    for room in losses.ROOMS:
+        importlib.import_module(f"softgrad.losses.{room}")
+    return _final(kind)
+
+
+def _final(kind: type) -> list[type]:
+    found = [part for child in kind.__subclasses__() for part in (child, *_final(child))]
     return [part for part in found if part.__module__.startswith("softgrad.losses.") and not isabstract(part)]
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from softgrad import arrays
-from softgrad.losses.bi_tempered import BiTempered
 from softgrad.losses.composed import compose
-from softgrad.losses.entmax import Entmax
 from softgrad.losses.hinge import CrammerSinger, WestonWatkins
 from softgrad.losses.loss import Loss
 from softgrad.losses.sigmoid import AbstractYesNo, Asymmetric, Sigmoid, SigmoidFocal
 from softgrad.losses.squared import Brier, SquaredError
+from softgrad.losses.tsallis import Entmax
+from softgrad.losses.two_temperatures import BiTempered
 from softgrad.losses.weights import ManyWeights, Weights
-from softgrad.losses.zlpr import ZLPR
+from softgrad.losses.zero_bounded import ZLPR
 
 
 def entmax(alpha: float = 1.5) -> Loss:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from softgrad import arrays
-from softgrad.losses.entmax import Tempered, label_losses, power
 from softgrad.losses.part import AbstractLink, Floats, Pair
+from softgrad.losses.tsallis import Tempered, label_losses, power
 
 
 @dataclass(frozen=True)
