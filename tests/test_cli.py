@@ -206,6 +206,41 @@ def test_predict_probabilities(table, table_fit):
     np.testing.assert_allclose(told["probabilities"], p, atol=1e-8)
 
 
+def test_predict_rows_without_labels(table, table_fit, tmp_path):
+    """The same rows without their column of labels, as a table with and without a header, and as .npy: in memory and on disk."""
+    folder, _ = table_fit
+    names = done("predict", folder, table)
+    with table.open(newline="") as file:
+        rows = [[cell for name, cell in row.items() if name != "colour"] for row in csv.DictReader(file)]
+    bare, named, array = tmp_path / "bare.csv", tmp_path / "named.csv", tmp_path / "rows.npy"
+    bare.write_text("\n".join(map(",".join, rows)) + "\n")
+    named.write_text(",".join(f"f{k}" for k in range(len(rows[0]))) + "\n" + bare.read_text())
+    np.save(array, np.array(rows, float))
+    for source in (bare, named, array):
+        assert done("predict", folder, source, "--unlabelled") == names
+    assert done("predict", folder, array, "--unlabelled", "--memory-limit", "1MiB") == names
+    told = json.loads(done("predict", folder, array, "--unlabelled", "--proba", "--json", "--memory-limit", "1MiB"))
+    assert told == json.loads(done("predict", folder, table, "--proba", "--json"))
+    assert "--unlabelled" in refused("predict", folder, array, "--unlabelled", "--split", "test", code=2)
+
+
+def test_apply_to_rows_on_disk(digits, tmp_path):
+    """More than one block, and the same numbers as from memory."""
+    folder, _ = digits
+    data = softgrad.data.load("digits", test_size=0.0)
+    np.save(tmp_path / "X.npy", np.tile(data.X, (8, 1)))
+    np.save(tmp_path / "y.npy", np.tile(data.y, 8))
+    source = tmp_path / "X.npy"
+    limit = "--memory-limit", "1MiB"
+    assert done("predict", folder, source, *limit) == done("predict", folder, source)
+    p, q = (json.loads(done("predict", folder, source, "--proba", "--json", *more))["probabilities"] for more in (limit, ()))
+    np.testing.assert_allclose(p, q, rtol=1e-4)  # in float32, where a block's products depend on its size
+    here, there = (json.loads(done("evaluate", folder, source, "--split", "all", "--json", *more)) for more in (limit, ()))
+    assert here.pop("log_loss") == pytest.approx(there.pop("log_loss"), rel=1e-6)
+    assert here == there
+    assert "--split all" in refused("evaluate", folder, source, "--memory-limit", "1MiB")
+
+
 def test_classes_are_matched_by_name(table, table_fit, tmp_path):
     """Data with two of the three classes have other class numbers; recall of the third is of nothing."""
     folder, _ = table_fit

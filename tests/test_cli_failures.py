@@ -111,6 +111,10 @@ def test_models_that_are_none(table, tmp_path, tmp_path_factory):
     cut.write_text("this is not a model at all")
     assert "cut.safetensors" in refused("predict", cut, "digits")
     assert "needs 64 features" in refused("predict", folder, table)
+    assert "features must be finite numbers" in refused("predict", folder, table, "--unlabelled")  # its labels are text
+    assert ".npy" in refused("predict", folder, table, "--unlabelled", "--memory-limit", "1MiB")
+    np.save(tmp_path / "wide.npy", np.zeros((3, 65)))
+    assert "needs 64 features" in refused("predict", folder, tmp_path / "wide.npy", "--unlabelled")
 
 
 def test_a_strange_model_of_the_right_format(tmp_path):

@@ -24,7 +24,7 @@ PUBLIC = {
         *("softmax_against_hinge", "squared_error_against_cross_entropy", "decision_regions"),
     ],
     "softgrad.reference": ["softmax_loss_naive", "softmax_loss_vectorized"],
-    "softgrad.data": ["load", "stream", "Dataset"],
+    "softgrad.data": ["load", "stream", "unlabelled", "Dataset"],
 }  # fmt: skip
 
 

@@ -5,8 +5,8 @@ import pytest
 
 import softgrad
 from softgrad import losses
-from softgrad.losses.tsallis import Tempered
 from softgrad.losses.loss import log_probabilities, probabilities
+from softgrad.losses.tsallis import Tempered
 from softgrad.solvers import SGD
 
 

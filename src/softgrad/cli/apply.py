@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,10 @@ import numpy as np
 from softgrad.arrays import SoftgradError
 from softgrad.cli import console
 from softgrad.cli.parser import Arguments
+from softgrad.row_source import AbstractRowSource
 
-ROWS_AT_ONCE = 10_000  # probabilities of this many rows are kept at a time when they are printed
+ROWS_AT_ONCE = 10_000  # whose scores are kept at a time
+SHARE = 16  # of the memory limit, for the rows of a block: their numbers as floats, the scores and the probabilities come on top
 
 
 class Model(NamedTuple):
@@ -31,22 +34,22 @@ class Model(NamedTuple):
 def predict(arguments: Arguments) -> None:
     """Run the verb."""
     model = read_model(arguments.model)
-    parts = [X for X, _ in read_parts(arguments, model).parts]
+    rows = _unlabelled(arguments, model) if arguments.unlabelled else read_rows(arguments, model)
     if arguments.json:
-        shown = {"classes": model.names, "predicted": [model.names[k] for X in parts for k in model.columns(X)]}
-        if arguments.proba:
-            shown["probabilities"] = [row for X in parts for row in model.classifier.predict_proba(X).tolist()]
+        shown: dict[str, Any] = {"classes": model.names, "predicted": []} | ({"probabilities": []} if arguments.proba else {})
+        for X, _ in rows.blocks():
+            shown["predicted"] += [model.names[k] for k in model.columns(X)]
+            if arguments.proba:
+                shown["probabilities"] += model.classifier.predict_proba(X).tolist()
         print(console.as_json(shown))
         return
     if arguments.proba:
         print("\t".join(map(_one_cell, model.names)))
-    for X in parts:
-        for begin in range(0, X.shape[0], ROWS_AT_ONCE):
-            rows = X[begin : begin + ROWS_AT_ONCE]
-            if arguments.proba:
-                np.savetxt(sys.stdout, model.classifier.predict_proba(rows), fmt="%.9g", delimiter="\t")
-            else:
-                print("\n".join(_one_cell(model.names[k]) for k in model.columns(rows)))
+    for X, _ in rows.blocks():
+        if arguments.proba:
+            np.savetxt(sys.stdout, model.classifier.predict_proba(X), fmt="%.9g", delimiter="\t")
+        else:
+            print("\n".join(_one_cell(model.names[k]) for k in model.columns(X)))
 
 
 def evaluate(arguments: Arguments) -> None:
@@ -54,9 +57,9 @@ def evaluate(arguments: Arguments) -> None:
     from softgrad.report.confusion import confusion
 
     model = read_model(arguments.model)
-    rows = read_parts(arguments, model)
+    rows = read_rows(arguments, model)
     ys, columns, surprise = [], [], 0.0
-    for X, y in rows.parts:
+    for X, y in rows.blocks():
         true = _columns_of(y, rows.classes, model)
         log_p = model.classifier.predict_log_proba(X)
         surprise -= float(np.take_along_axis(log_p, true[:, None], axis=1).sum(dtype=np.float64))
@@ -96,24 +99,31 @@ class Rows(NamedTuple):
     """Rows of a data set: parts (X, y), y numbers into `classes`."""
 
     parts: list[tuple[Any, np.ndarray]]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+    def blocks(self) -> Iterator[tuple[Any, np.ndarray]]:
+        """The rows of all parts, so few at a time that their scores, and what is read of them from disk, take little memory."""
+        for X, y in self.parts:
+            step = ROWS_AT_ONCE
+            if isinstance(X, AbstractRowSource):
+                step = max(1, min(step, X.memory_limit * len(y) // (SHARE * int(X.nbytes(0, len(y))))))
+            for i in range(0, len(y), step):
+                yield X[i : i + step], y[i : i + step]
 
 
-def read_parts(arguments: Arguments, model: Model) -> Rows:
+def read_rows(arguments: Arguments, model: Model) -> Rows:
     """The rows asked for, split as in the fit; raises SoftgradError when they do not fit the model."""
-    from softgrad.data import load
+    from softgrad.data import load, stream
 
     notes = model.notes
     label = arguments.label if arguments.label is not None else _label(arguments.source, notes)
-    # all rows in the order of the file: nothing is held out, so nothing has to be put back into its place
-    test_size = 0.0 if arguments.split == "all" else notes.get("test_size", 0.2)
-    dataset = load(arguments.source, label, test_size, notes.get("seed", 0))
-    if dataset.n_features != model.classifier.n_features_in_:
-        raise SoftgradError(
-            f"SOURCE: the model needs {model.classifier.n_features_in_} features, "
-            f"{arguments.source} has {dataset.n_features}: "
-            f"give data of the kind it was fitted on{' (' + str(notes['source']) + ')' if 'source' in notes else ''}"
-        )
+    if arguments.memory_limit is not None:
+        dataset = stream(arguments.source, label, arguments.memory_limit)
+    else:
+        # all rows in the order of the file: nothing is held out, so nothing has to be put back into its place
+        test_size = 0.0 if arguments.split == "all" else notes.get("test_size", 0.2)
+        dataset = load(arguments.source, label, test_size, notes.get("seed", 0))
+    _fits(model, arguments.source, dataset.X)
     if dataset.unit != notes.get("unit", dataset.unit):
         console.say(f"warning: the model was fitted on features up to {notes['unit']:g}, these go up to {dataset.unit:g}")
     train, test = (dataset.X, dataset.y), (dataset.X_test, dataset.y_test)
@@ -122,6 +132,23 @@ def read_parts(arguments: Arguments, model: Model) -> Rows:
     if not parts:
         raise SoftgradError(f"SOURCE: rows are needed, the {arguments.split} part of {arguments.source} has none: use --split all")
     return Rows(parts, dataset.classes)
+
+
+def _unlabelled(arguments: Arguments, model: Model) -> Rows:
+    """Rows that come without labels: y is 0."""
+    from softgrad.data import unlabelled
+
+    X = unlabelled(arguments.source, arguments.memory_limit)
+    _fits(model, arguments.source, X)
+    return Rows([(X, np.zeros(X.shape[0], np.int64))])
+
+
+def _fits(model: Model, source: str, X: Any) -> None:
+    if X.shape[1] != model.classifier.n_features_in_:
+        raise SoftgradError(
+            f"SOURCE: the model needs {model.classifier.n_features_in_} features, {source} has {X.shape[1]}: "
+            f"give data of the kind it was fitted on{' (' + str(model.notes['source']) + ')' if 'source' in model.notes else ''}"
+        )
 
 
 def _label(source: str, notes: dict[str, Any]) -> str | int | None:

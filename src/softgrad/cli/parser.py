@@ -43,6 +43,8 @@ def parse(argv: Sequence[str] | None) -> Arguments:
     for name in OF_SOLVER.get(getattr(arguments, "solver", ""), ()):
         if getattr(arguments, name):
             parser.error(f"--{name.replace('_', '-')}: is not for --solver {arguments.solver}")
+    if getattr(arguments, "unlabelled", False) and (arguments.label is not None or arguments.split != "all"):
+        parser.error("--unlabelled: has neither a label column nor parts")
     return arguments
 
 
@@ -160,11 +162,13 @@ def _apply_options(parser: argparse.ArgumentParser, split: str) -> None:
     add("source", metavar="SOURCE", help=SOURCE)
     add("--split", choices=["test", "train", "all"], default=split, help="which rows; train and test are told apart as in the fit")
     add("--label", type=column, metavar="NAME", help="label column of a table, or its number (default: as in the fit)")
+    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
     _json(parser)
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     _apply_options(parser, "all")
+    parser.add_argument("--unlabelled", action="store_true", help="SOURCE has rows only: .npy, or .csv with features in all columns")
     parser.add_argument("--proba", action="store_true", help="probabilities of all classes, separated by tabs, below a line of names")
 
 

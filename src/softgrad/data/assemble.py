@@ -20,11 +20,11 @@ from softgrad.row_source import AbstractRowSource
 def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
     """Build the Dataset of what a reader found; raises SoftgradError where rows and labels do not fit together."""
     own_test = parts.X_test is not None
-    X, y = _rows(parts.X, f"{call}: X"), _labels(parts.y, f"{call}: y")
+    X, y = checked_rows(parts.X, f"{call}: X"), _labels(parts.y, f"{call}: y")
     _same_count(X, y, call, "training")
     X_test = y_test = None
     if own_test:
-        X_test, y_test = _rows(parts.X_test, f"{call}: X_test"), _labels(parts.y_test, f"{call}: y_test")
+        X_test, y_test = checked_rows(parts.X_test, f"{call}: X_test"), _labels(parts.y_test, f"{call}: y_test")
         _same_count(X_test, y_test, call, "test")
         if X.shape[1] != X_test.shape[1]:
             raise SoftgradError(
@@ -49,7 +49,8 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
     return Dataset(parts.name, X, y, X_test, y_test, classes, own_test, parts.image_shape, parts.layout)
 
 
-def _rows(X: Any, what: str) -> Any:
+def checked_rows(X: Any, what: str) -> Any:
+    """X in a type and an order that kernels read; raises SoftgradError where there is none."""
     if isinstance(X, AbstractRowSource):
         return X
     if getattr(X, "format", None) != "csr":

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from softgrad.arrays import SoftgradError
 from softgrad.data import cifar10, idx, libsvm, npy, npz, parquet, safetensors, shards, table
-from softgrad.data.assemble import assemble
+from softgrad.data.assemble import assemble, checked_rows
 from softgrad.data.dataset import Dataset
 from softgrad.data.digits import read_digits
-from softgrad.data.reading import Parts, holdings, reading
+from softgrad.data.reading import Parts, flatten_pictures, holdings, reading
 from softgrad.row_source import AbstractRowSource
 
 KINDS = "'digits', a folder with CIFAR-10 batches or IDX files (MNIST), an IDX images file, .npz, .npy with its labels, .csv or .tsv"
@@ -90,6 +91,34 @@ def stream(source: str | os.PathLike, label: str | int | None = None, memory_lim
     if parts.X_test is not None:
         parts.X_test = replace(parts.X_test, memory_limit=limit)
     return assemble(parts, call, 0, 0)
+
+
+def unlabelled(source: str | os.PathLike, memory_limit: str | int | None = None) -> Any:
+    r"""Read rows that nobody has labelled yet, as they are stored: `.npy`, or `.csv` and `.tsv` with features in all columns.
+
+    Returns X (N, D), pictures in one row each; with a memory limit (`.npy` only) they stay on disk, as those of `stream` do.
+    Raises SoftgradError for any other file, or one that is not as it has to be.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "new.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("height,width\n1,2\n3,4\n")
+    ...     print(unlabelled(path))
+    [[1. 2.]
+     [3. 4.]]
+    """
+    path = Path(source).expanduser()
+    call, kinds = f"unlabelled({str(path)!r})", (".npy", *table.DELIMITERS) if memory_limit is None else (".npy",)
+    with reading(path):
+        is_file = path.is_file()
+    if not is_file or path.suffix.lower() not in kinds:
+        came = f"found {path.name!r}" if is_file else f"found no such file in {Path.cwd()}"
+        raise SoftgradError(f"{call}: the rows must be in one file that ends in {' or '.join(kinds)}, {came}; save them so")
+    if memory_limit is not None:
+        return replace(npy.on_disk(path)[0], memory_limit=_bytes(call, memory_limit))
+    X = flatten_pictures(npy.array(path))[0] if path.suffix.lower() == ".npy" else table.read_features(path)
+    return checked_rows(X, f"{call}: X")
 
 
 def _bytes(call: str, limit: str | int) -> int:

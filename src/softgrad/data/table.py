@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Form:
     delimiter: str
     names: tuple[str, ...] | None  # None: no header
     width: int
-    label: int
+    label: int  # -1: none does
     skip: int  # lines up to the end of the header
 
     def column(self, number: int) -> str:
@@ -49,6 +49,18 @@ def read_table(path: Path, label: str | int | None) -> Parts:
             raise ValueError("no label")
         return codes.setdefault(text, len(codes))
 
+    table = _cells(path, form, {form.label: code})
+    values = _label_values(path, form, list(codes))
+    y = values[table[:, form.label].astype(np.int64)]
+    return Parts(path.stem, np.delete(table, form.label, axis=1), y)
+
+
+def read_features(path: Path) -> np.ndarray:
+    """A table without labels, all of it: float64 (N, D)."""
+    return _cells(path, _form(path, None, labelled=False), {})
+
+
+def _cells(path: Path, form: Form, converters: dict[int, Callable[[str], int]]) -> np.ndarray:
     with reading(path):
         try:
             table = np.loadtxt(
@@ -58,7 +70,7 @@ def read_table(path: Path, label: str | int | None) -> Parts:
                 comments=None,
                 quotechar='"',
                 skiprows=form.skip,
-                converters={form.label: code},
+                converters=converters,
                 encoding=ENCODING,
                 ndmin=2,
             )
@@ -72,12 +84,10 @@ def read_table(path: Path, label: str | int | None) -> Parts:
             finite = np.isfinite(table.sum())
         if not finite or table.shape[1] != form.width:
             _name_bad_cell(path, form)
-    values = _label_values(path, form, list(codes))
-    y = values[table[:, form.label].astype(np.int64)]
-    return Parts(path.stem, np.delete(table, form.label, axis=1), y)
+    return table
 
 
-def _form(path: Path, label: str | int | None) -> Form:
+def _form(path: Path, label: str | int | None, *, labelled: bool = True) -> Form:
     with reading(path):
         with path.open(encoding=ENCODING, newline="") as file:
             first_line = next((line for line in file if line.strip()), "")
@@ -91,9 +101,10 @@ def _form(path: Path, label: str | int | None) -> Form:
     names = tuple(cell.strip() for cell in first) if _is_header(first, label) else None
     if names is not None and second is None:
         raise refusal(path, f"a table must have rows, found only the header {names[:4]}; add the rows")
-    if len(first) < 2:
+    if len(first) < 2 and labelled:
         raise refusal(path, "a table must have features and a label, found 1 column; separate columns by comma, semicolon or tab")
-    return Form(delimiter, names, len(first), _label_column(path, names, len(first), label), skip if names else 0)
+    column = _label_column(path, names, len(first), label) if labelled else -1
+    return Form(delimiter, names, len(first), column, skip if names else 0)
 
 
 def _numbered_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
