@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays
-from softgrad.descent import Point, descend
+from softgrad.checkpoint import keep
+from softgrad.descent import Descent, Point
 from softgrad.kernels.tiled import linear_scores
 from softgrad.linear_classifier import one_row
 from softgrad.losses import cross_entropy
@@ -57,6 +59,8 @@ def grid(
     fit_intercept: bool = True,
     seed: int = 0,
     callback: Callable[[int, State], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
 ) -> list[Trial]:
     """Train every combination of learning rate, penalty and temperature in one stream of mini-batches, the best one first.
 
@@ -66,7 +70,8 @@ def grid(
     above (the article's reg), or Cs, inverse strengths as in `SoftmaxClassifier` (reg = 1 / (C S), twice that for two classes), default
     Cs=(1,); temperatures T > 0; solver, an `SGD`; X_val, y_val, rows that rank the trials, by accuracy, then by log loss (else the
     training rows do); sample_weight (N,); loss, default cross_entropy(); fit_intercept; seed of the shuffles; callback(p, state), called
-    after each pass of trial p; p counts rates, penalties, temperatures, the last one fastest.
+    after each pass of trial p; p counts rates, penalties, temperatures, the last one fastest; checkpoint, a file that keeps the state,
+    resume, go on from it, to the same bits. Ctrl-C ends all trials where they are, with the status INTERRUPTED.
     Returns a list of `Trial`. A trial that diverges says so in its status and comes last; the others go on. The coefficients
     are divided by T: they predict as they were trained. Raises SoftgradError for values out of range, NaN in X.
 
@@ -95,7 +100,9 @@ def grid(
     points = _points(learning_rates, _penalties(regs, Cs, float(r.sum()), one_row=one_row(loss, len(classes))), temperatures)
     validation = _validation(X_val, y_val, classes, rows.shape[1])
     problem = Problem(rows, numbers, r, len(classes), loss, 0.0, bool(fit_intercept), arrays.whole("grid(seed)", seed, 0))
-    fits = descend(problem, points, solver, watch=callback)
+    descent = Descent(problem, points, solver, watch=callback)
+    keep(checkpoint, descent, resumed=resume)
+    fits = descent.run()
     if any(fit.result.status is Status.DIVERGED for fit in fits):
         arrays.finite_features("grid(X)", rows, r)
     train, losses = _judge(fits, loss, rows, numbers, with_loss=validation is None)
