@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def keep(file: str | os.PathLike[str] | None, run: Descent, *, resumed: bool) ->
     """Have a stochastic training saved in the file, and put where the file says it was, if it is resumed and there is one."""
     if file is None:
         return
-    if resumed and os.path.exists(file):
+    if resumed and FilePath(file).exists():
         resume(file, run)
     run.after = Keeper(file)
 
@@ -70,7 +71,8 @@ def identity(run: Run) -> dict[str, Any]:
     else:
         problem, seen = run.problem, run.seen
         squares = seen.second if seen.G is None else seen.G.diagonal()
-        parts = dict(zip("abcdefg", [problem.y, run.R, run.l2, squares, *([] if seen.mu is None else [seen.mu])], strict=False))
+        known = [problem.y, run.R, run.l2, squares, *([] if seen.mu is None else [seen.mu])]
+        parts: Tensors = dict(zip("abcdefg", known, strict=False))
         settings = [problem.X.shape, problem.X.dtype, problem.n_classes, problem.loss, problem.fit_intercept, problem.seed, run.solver]
     return {"settings": " ".join(map(str, settings)), "data": _digest(parts, "")}
 
@@ -136,6 +138,11 @@ def _unpack_path(path: Path, numbers: dict[str, Any], tensors: Tensors) -> None:
         path.lanes.append(Lane(k, j, objective, unpack(path.solver, objective.noise, objective.norm, told, parts)))
     if not all(path.ended(k) for k in range(path.last + 1)):
         path.lanes = []
+
+
+def seconds(file: str | os.PathLike[str]) -> float:
+    """Seconds that the run in the file had taken, over all processes that worked on it."""
+    return float(_read(file)[0]["seconds"])
 
 
 def _read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:

@@ -5,9 +5,9 @@
 Dense rows are centred as they are widened. Sparse ones stay sparse:  x~ = (x, 0) + c,  c = (-mu, s), whose share of scores and gradients is
 a product with c.
 
-In memory an epoch is one shuffle of all rows. On disk rows come in piles: chunks of neighbouring rows, drawn from all over the file, are read
-until the pile is full, and its rows are shuffled together (CorgiPile: Xu et al. 2022, doi 10.1145/3514221.3526150). Shuffling single chunks
-was not tried: where a file is sorted by class, their mini-batches would be of one class.
+In memory an epoch is one shuffle of all rows. On disk rows come in piles: chunks of neighbouring rows, drawn from all over the file, are
+read until the pile is full, and its rows are shuffled together (CorgiPile: Xu et al. 2022, doi 10.1145/3514221.3526150). Large chunks one
+by one would read no faster, and where a file is sorted by class, all mini-batches of one would be of that class.
 """
 
 from __future__ import annotations
