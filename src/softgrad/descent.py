@@ -29,7 +29,7 @@ from softgrad.training import Fit, Problem, Start, steepness
 
 LOST = 10.0  # times the loss of zero coefficients
 JUDGED = 1000  # rows at least that are judged at a time
-SHARE = 16  # of the memory limit of rows on disk: the largest mini-batch
+LARGEST, WHOLE = 16, 64  # the parts of the memory limit of rows on disk that a mini-batch may take, and that rows judged at a time do
 
 Watch = Callable[[int, State], None]  # number of the point, and its state
 
@@ -226,7 +226,7 @@ class Descent:
     def _tell(self, p: int, k: int, value: float, norm: float) -> State:
         state = State(self._passes(k), k + 1, value, norm, self._seconds())
         self.traces[p].append(state)
-        if self.watch is not None:
+        if self.watch is not None and not self.interrupted:  # who goes on will not pass by there
             self.watch(int(p), state)
         return state
 
@@ -241,10 +241,10 @@ class Descent:
         if not self.problem.on_disk:
             return JUDGED
         row, limit = (self.problem.X.shape[1] + 1) * dtype.itemsize, self.problem.X.memory_limit
-        if self.size * row > limit // SHARE:
-            rule = f"{SHARE} mini-batches of {self.size * row} bytes must fit"
+        if self.size * row > limit // LARGEST:
+            rule = f"{LARGEST} mini-batches of {self.size * row} bytes must fit"
             arrays.refuse("memory_limit", rule, f"{limit} bytes", "raise it, or lower batch_size")
-        return min(JUDGED, limit // SHARE // row)
+        return max(1, min(JUDGED, limit // WHOLE // row))
 
     def _rate(self, point: Point) -> float:
         """The point's own, the solver's, or the safe one at the lowest temperature to come, where the Hessian is largest."""
