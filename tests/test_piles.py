@@ -1,4 +1,4 @@
-"""Mini-batches of rows on disk: drawn in piles from all over the files, within the memory limit, with the bits of the same rows in memory."""
+"""Mini-batches of rows on disk: drawn in piles from all over the files, within the memory limit, with the bits of those rows in memory."""
 
 import itertools
 import subprocess
@@ -31,11 +31,11 @@ def on_disk(folder, *, limit=1 << 20, N=20_000, D=64, sparse=False, dtype=np.flo
     """Rows of twice the limit or more: (source, the same in memory, labels)."""
     X, y, _ = head(N=N, D=D, dtype=dtype)
     if not sparse:
-        return stream(write_pair(folder, X, y), memory_limit=limit).X, X, y
+        return replace(stream(write_pair(folder, X, y)).X, memory_limit=limit), X, y
     X[np.random.default_rng(0).uniform(size=X.shape) < 0.8] = 0
     dump_svmlight_file(X, y, str(folder / "X.libsvm"))
-    data = stream(folder / "X.libsvm", memory_limit=limit)
-    return data.X, scipy.sparse.csr_array(data.X[:]), data.y
+    data = stream(folder / "X.libsvm")
+    return replace(data.X, memory_limit=limit), scipy.sparse.csr_array(data.X[:]), data.y
 
 
 def problem(X, y, r=None, seed=3):
@@ -52,7 +52,7 @@ def piles_of(source, y, r=None):
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_an_epoch_sees_every_row_once_in_piles_that_fit(tmp_path, sparse):
-    source, X, y = on_disk(tmp_path, sparse=sparse, dtype=np.float32)
+    source, _, y = on_disk(tmp_path, sparse=sparse, dtype=np.float32)
     r = (np.arange(len(y)) % 7 > 0).astype(float)
     batches, pile = piles_of(source, y, r), source.memory_limit // PILE
     epochs = [batches.epoch(5, e) for e in range(2)]
@@ -71,7 +71,7 @@ def test_an_epoch_sees_every_row_once_in_piles_that_fit(tmp_path, sparse):
 @pytest.mark.parametrize("first", [0, 1, 37, 399])
 def test_a_stream_from_its_middle(tmp_path, first):
     """The same rows as from the beginning, and no pile read that has been used up."""
-    source, X, y = on_disk(tmp_path)
+    source, _, y = on_disk(tmp_path)
     read = []
 
     class Counted(AbstractRowSource):
@@ -100,11 +100,14 @@ def test_a_stream_from_its_middle(tmp_path, first):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_bits_of_the_same_rows_in_memory(tmp_path, threads, monkeypatch, sparse):
     source, X, y = on_disk(tmp_path, N=5000, limit=1 << 18, sparse=sparse, dtype=np.float32)
-    solver = SGD(epochs=2, batch_size=100, clip_norm=1.0)
-    found = Descent(problem(source, y), POINTS, solver).run()
+    monkeypatch.setattr("softgrad.curvature.ROWS", 50)
+    solver = SGD(epochs=2, batch_size=40, clip_norm=1.0)
+    descent = Descent(problem(source, y), POINTS, solver)
+    found = descent.run()
     assert len(piles_of(source, y).epoch(3, 0)) > 3
-    monkeypatch.setattr(MiniBatches, "epoch", lambda self, *words: piles_of(source, y).epoch(*words))
-    monkeypatch.setattr("softgrad.descent.JUDGED", min(1000, source.memory_limit // 64 // 65 // 4))
+    epoch, batches = MiniBatches.epoch, piles_of(source, y)
+    monkeypatch.setattr(MiniBatches, "epoch", lambda _, *words: epoch(batches, *words))
+    monkeypatch.setattr("softgrad.descent.JUDGED", descent.judged)
     for a, b in zip(found, Descent(problem(X, y), POINTS, solver).run(), strict=True):
         assert a.coef.tobytes() == b.coef.tobytes()
         assert a.intercept.tobytes() == b.intercept.tobytes()
@@ -166,7 +169,7 @@ def test_a_grid_holds_rows_of_the_file_out(tmp_path):
 
 @pytest.mark.parametrize("bad", [[], [20_000], [-1], [0.5], np.zeros(20_000, bool)])
 def test_rows_held_out_that_are_none(tmp_path, bad):
-    source, X, y = on_disk(tmp_path)
+    _, X, y = on_disk(tmp_path)
     with pytest.raises(SoftgradError, match=r"grid\(held_out\): must be numbers of rows from 0 to 19999"):
         softgrad.stochastic.grid(X, y, held_out=bad)
     with pytest.raises(SoftgradError, match=r"grid\(held_out\): takes the place of X_val"):
@@ -186,7 +189,7 @@ def test_drawn_rows_of_memory_are_one_shuffle():
 
 def test_mini_batches_that_do_not_fit(tmp_path):
     source, _, y = on_disk(tmp_path)
-    with pytest.raises(SoftgradError, match="memory_limit: 16 mini-batches of 130000 bytes must fit.*lower batch_size"):
+    with pytest.raises(SoftgradError, match=r"memory_limit: 16 mini-batches of 130000 bytes must fit.*lower batch_size"):
         softgrad.SoftmaxClassifier(solver=SGD(batch_size=500)).fit(source, y)
 
 

@@ -58,7 +58,9 @@ def measure(rows: Block, w: NDArray[np.float64], intercept: bool, seed: int, dty
     rng = np.random.default_rng(seed)
     n = min(len(counted), ROWS, max(CELLS // max(D, 1), 256))
     if isinstance(rows.X, AbstractRowSource):  # as stored, in floats, and their absolute values
-        n = max(1, min(n, rows.X.memory_limit // 2 // (D * (rows.X.dtype.itemsize + 2 * dtype.itemsize))))
+        stored = max(1, int(rows.X.nbytes(0, rows.X.shape[0])) // rows.X.shape[0])
+        floats = 2 * (stored if hasattr(rows.X, "indptr") else D * dtype.itemsize)
+        n = max(1, min(n, rows.X.memory_limit // 2 // (stored + floats)))
     picked = np.sort(rng.choice(counted, n, replace=False)) if n < len(counted) else counted
     share = (w[picked] / max(w[picked].sum(), np.finfo(float).tiny)).astype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and inf in X: the first step finds them

@@ -240,7 +240,8 @@ class Descent:
         """Rows that are judged at a time, if a mini-batch has not more."""
         if not self.problem.on_disk:
             return JUDGED
-        row, limit = (self.problem.X.shape[1] + 1) * dtype.itemsize, self.problem.X.memory_limit
+        X, limit = self.problem.X, self.problem.X.memory_limit
+        row = (X.shape[1] + 1) * dtype.itemsize if self.problem.dense else 1 + int(X.nbytes(0, X.shape[0])) // X.shape[0]
         if self.size * row > limit // LARGEST:
             rule = f"{LARGEST} mini-batches of {self.size * row} bytes must fit"
             arrays.refuse("memory_limit", rule, f"{limit} bytes", "raise it, or lower batch_size")
