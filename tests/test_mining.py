@@ -1,13 +1,12 @@
 """Hard-example mining: what each rule chooses, derivatives with the choice held fixed, linear heads in two passes, mini-batches."""
 
-import itertools
 
 import numpy as np
 import pytest
 import streaming
 import zoo
 from streaming import small_blocks, write_pair
-from trainings import problem
+from trainings import drawn_rows, problem
 
 import softgrad
 from softgrad import losses
@@ -177,7 +176,7 @@ def test_a_stochastic_run_by_hand(rule):
     solver = SGD(batch_size=20, iterations=9, momentum=0, schedule=Constant())
     found = descend(p, [Point(0.1, 0.3), Point(0.02, 0.05)], solver, start=start)
     stream = MiniBatches(Block(p.X, p.y, p.r), np.arange(60), np.zeros(7), 0.0).stream(20, 9, p.seed)
-    batches = list(itertools.islice(stream, 9))
+    batches = drawn_rows(stream)
     for one, l2, rate in zip(found, (0.1, 0.02), (0.3, 0.05), strict=True):
         W = start[0]
         for k in batches:

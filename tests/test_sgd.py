@@ -1,11 +1,10 @@
 """Stochastic training: its parts by hand, and whole runs against plain NumPy."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from trainings import RULES, problem
+from trainings import RULES, drawn_rows, problem
 from zoo import FEATURES, dense, features
 
 import softgrad
@@ -78,13 +77,13 @@ def test_schedules_begin_and_end_where_they_say(schedule, start, middle, end):
 def test_every_epoch_sees_every_row_once():
     rows = np.array([3, 5, 8, 9, 11, 20, 21])
     batches = MiniBatches(Block(np.zeros((30, 2)), np.zeros(30, int), np.ones(30)), rows, np.zeros(2), 0.0)
-    drawn = list(batches.stream(3, 14, 5))
+    drawn = drawn_rows(batches.stream(3, 14, 5))
     assert {len(batch) for batch in drawn} == {3}
     epochs = np.concatenate(drawn).reshape(-1, 7)
     assert all(sorted(epoch) == rows.tolist() for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 6
-    assert all(np.array_equal(a, b) for a, b in zip(drawn, batches.stream(3, 14, 5), strict=True))
-    assert not np.array_equal(np.concatenate(drawn), np.concatenate(list(batches.stream(3, 14, 6))))
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, drawn_rows(batches.stream(3, 14, 5)), strict=True))
+    assert not np.array_equal(np.concatenate(drawn), np.concatenate(drawn_rows(batches.stream(3, 14, 6))))
 
 
 @pytest.mark.parametrize("kind", FEATURES)
@@ -182,7 +181,7 @@ def test_mini_batches_are_right_on_average():
     p = problem(loss=loss, y=y, r=loss.weights.rows(y, r), fit_intercept=False)
     n, rate = int((p.r > 0).sum()), 0.2
     start = rng.normal(size=(4, 7)), np.zeros(4)
-    batches = [list(itertools.islice(MiniBatches(Block(p.X, y, p.r), np.flatnonzero(p.r), np.zeros(7), 0.0).stream(1, n, p.seed), n))]
+    batches = [drawn_rows(MiniBatches(Block(p.X, y, p.r), np.flatnonzero(p.r), np.zeros(7), 0.0).stream(1, n, p.seed))]
     assert sorted(np.concatenate(batches[0])) == np.flatnonzero(p.r).tolist()
     steps = []
     for i in np.flatnonzero(p.r):

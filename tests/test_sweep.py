@@ -6,13 +6,13 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from command import done, misspelt, names_in, refused, start, write_cifar
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
+from stopping import begun, lines_of, wait_for_lines, without_seconds
 
 import softgrad
 from softgrad.report.folds import fold_accuracies
@@ -37,10 +37,6 @@ def problem(tmp_path_factory):
     path = tmp_path_factory.mktemp("problem") / "problem.npz"
     np.savez(path, X=X, y=y)
     return path
-
-
-def lines_of(folder):
-    return [json.loads(line) for line in (folder / "passes.jsonl").read_text().splitlines()]
 
 
 # ---- what comes out -------------------------------------------------------------------------------------------------
@@ -230,27 +226,6 @@ def test_output_folders_that_cannot_be(tmp_path):
 LONG = ("--Cs", "1e-5,1e-4,1e-3,1e-2,0.1,1", "--cv", "4", "--tol", "1e-8", "--no-pictures", "--quiet")
 
 
-def begun(problem, folder, *words):
-    command = [sys.executable, "-m", "softgrad", "sweep", str(problem), *LONG, "--out", str(folder), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for_lines(process, folder, many):
-    """Until so many lines of passes are there."""
-    while process.poll() is None:
-        try:
-            if (folder / "passes.jsonl").read_bytes().count(b"\n") >= many:
-                return
-        except FileNotFoundError:
-            pass
-        time.sleep(0.001)
-    pytest.fail("it was done before it was stopped: " + process.stderr.read())
-
-
-def without_seconds(lines):
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(problem, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
@@ -262,7 +237,7 @@ def uninterrupted(problem, tmp_path_factory):
 def test_killed_and_resumed_again_and_again(problem, uninterrupted, tmp_path):
     words, total = [], len(lines_of(uninterrupted))
     for share in (0.05, 0.4, 0.8):
-        process = begun(problem, tmp_path, *words)
+        process = begun(problem, tmp_path, *LONG, *words)
         wait_for_lines(process, tmp_path, int(share * total))
         process.kill()
         process.communicate()
@@ -283,7 +258,7 @@ def test_killed_and_resumed_again_and_again(problem, uninterrupted, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupted_with_the_best_so_far(problem, uninterrupted, tmp_path):
     state = tmp_path / "state"
-    process = begun(problem, tmp_path / "out", "--checkpoint", str(state))
+    process = begun(problem, tmp_path / "out", *LONG, "--checkpoint", state)
     wait_for_lines(process, tmp_path / "out", int(0.6 * len(lines_of(uninterrupted))))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -303,7 +278,7 @@ def test_interrupted_with_the_best_so_far(problem, uninterrupted, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_interrupted_before_there_is_a_best(problem, tmp_path):
-    process = begun(problem, tmp_path)
+    process = begun(problem, tmp_path, *LONG)
     wait_for_lines(process, tmp_path, 9)  # the third pass of four folds: the state of the first is there
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -316,7 +291,7 @@ def test_interrupted_before_there_is_a_best(problem, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_damaged_states_are_refused_by_name(problem, tmp_path):
-    process = begun(problem, tmp_path)
+    process = begun(problem, tmp_path, *LONG)
     wait_for_lines(process, tmp_path, 20)
     process.kill()
     process.communicate()
@@ -335,7 +310,7 @@ def test_damaged_states_are_refused_by_name(problem, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 def test_a_full_disk_leaves_the_last_good_state(problem, uninterrupted, tmp_path):
-    process = begun(problem, tmp_path)
+    process = begun(problem, tmp_path, *LONG)
     wait_for_lines(process, tmp_path, 40)
     process.kill()
     process.communicate()

@@ -15,3 +15,8 @@ def problem(n=60, d=7, C=4, *, dtype="float64", loss=None, l2=0.05, fit_intercep
     X = features(dtype, n, d, rng)
     y = rng.integers(C, size=n) if y is None else y
     return Problem(X, y, np.ones(n) if r is None else r, C, cross_entropy() if loss is None else loss, l2, fit_intercept, seed)
+
+
+def drawn_rows(stream):
+    """Row numbers of the mini-batches of rows in memory."""
+    return [np.concatenate([picked for _, picked in parts]) for parts in stream]

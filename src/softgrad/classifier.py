@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -29,7 +30,8 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
     `softgrad.losses`, default cross_entropy(); solver "auto" (preconditioned L-BFGS) or a solver of `softgrad.solvers`; tol, bound on
     the largest entry of the gradient of the mean loss; max_iter steps; warm_start; random_state, seed of the sample that the
     preconditioner is made from, and of the shuffles of an `SGD`; verbose, 1 tells every second; callback(state), called after each step
-    (each epoch of an `SGD`) with passes, value, gradient_norm, seconds.
+    (each epoch of an `SGD`) with passes, value, gradient_norm, seconds; checkpoint, a file that keeps the state of an `SGD`, resume, go
+    on from it, to the same bits. Ctrl-C ends an `SGD` where it is, with a warning.
     Attributes: coef_ (C, D), or (1, D) for two classes; intercept_, classes_, n_iter_, n_features_in_, loss_curve_ (objective after
     each step), result_ (status, value, gradient_norm, passes, seconds, advice).
     X: float64 computes in float64; float32, float16 and uint8 are read in their own type, without a copy, and computed in float32;
@@ -59,6 +61,8 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
         random_state: Any = None,
         verbose: int = 0,
         callback: Callable[[State], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ):
         self.C = C
         self.fit_intercept = fit_intercept
@@ -71,6 +75,8 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
         self.random_state = random_state
         self.verbose = verbose
         self.callback = callback
+        self.checkpoint = checkpoint
+        self.resume = resume
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take the classifier to its optimum on X (N, D), labels y (N,) of any type, weights (N,) or None."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from softgrad.blocks.block import Block
 from softgrad.blocks.minibatches import AbstractFeatures, MiniBatches
+from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.rules import Reach
 
 CELLS = 1 << 23  # of the sample: 32 MB in float32
@@ -56,12 +57,18 @@ def measure(rows: Block, w: NDArray[np.float64], intercept: bool, seed: int, dty
     counted, D = np.flatnonzero(w), rows.X.shape[1]
     rng = np.random.default_rng(seed)
     n = min(len(counted), ROWS, max(CELLS // max(D, 1), 256))
+    if isinstance(rows.X, AbstractRowSource):  # as stored, in floats, and their absolute values
+        stored = max(1, int(rows.X.nbytes(0, rows.X.shape[0])) // rows.X.shape[0])
+        floats = 2 * (stored if hasattr(rows.X, "indptr") else D * dtype.itemsize)
+        n = max(1, min(n, rows.X.memory_limit // 2 // (stored + floats)))
     picked = np.sort(rng.choice(counted, n, replace=False)) if n < len(counted) else counted
     share = (w[picked] / max(w[picked].sum(), np.finfo(float).tiny)).astype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and inf in X: the first step finds them
         raw = MiniBatches(rows, counted, np.zeros(D, dtype), 0.0)
-        mu = _mean(raw.gather(picked).features, share, D) if intercept else raw.mu
-        features = MiniBatches(rows, counted, mu, 0.0).gather(picked).features
+        held = raw.held(picked)
+        mu = _mean(raw.gather([held]).features, share, D) if intercept else raw.mu
+        features = MiniBatches(rows, counted, mu, 0.0).gather([held]).features
+        del held
         largest = largest_eigenvalue(features, share, rng.normal(size=(1, D + 1)).astype(dtype))
         s = np.sqrt(largest) if intercept and largest > 0 else float(intercept)
         squares, ones = features.lengths()

@@ -29,6 +29,7 @@ from softgrad.training import Fit, Problem, Start, steepness
 
 LOST = 10.0  # times the loss of zero coefficients
 JUDGED = 1000  # rows at least that are judged at a time
+LARGEST, WHOLE = 16, 64  # the parts of the memory limit of rows on disk that a mini-batch may take, and that rows judged at a time do
 
 Watch = Callable[[int, State], None]  # number of the point, and its state
 
@@ -46,32 +47,41 @@ def descend(problem: Problem, points: Sequence[Point], solver: SGD, start: Start
     """Train all points (problem.l2 is not read) from `start`, zeros if None; one that diverges goes back there, the others go on.
 
     The coefficients handed out are W / T with T the last temperature: they predict as the last step saw them. Value and gradient norm
-    are exact there; on the way, those of the mini-batches since the last record, one for each pass over the rows.
+    are exact there; on the way, those of the mini-batches since the last record, one for each pass over the rows. Rows on disk are drawn in
+    piles (see `minibatches`).
     """
-    began = time.perf_counter()
-    with threads.blas(1):
-        return Descent(problem, points, solver, start, watch, began).run()
+    return Descent(problem, points, solver, start, watch).run()
 
 
 class Descent:
-    """A run: the heads that are still trained, in groups that threads work on side by side, and what was seen of all points."""
+    """A run: the heads that are still trained, in groups that threads work on side by side, and what was seen of all points.
 
-    def __init__(self, problem: Problem, points: Sequence[Point], solver: SGD, start: Start | None, watch: Watch | None, began: float):
-        self.problem, self.points, self.solver, self.watch, self.began = problem, points, solver, watch, began
+    `after(descent)` is told of each step, and of the end. After KeyboardInterrupt what was reached so far is handed out, unless no step
+    was done.
+    """
+
+    def __init__(
+        self, problem: Problem, points: Sequence[Point], solver: SGD, start: Start | None = None, watch: Watch | None = None
+    ):
+        self.problem, self.points, self.solver, self.watch, self.began = problem, points, solver, watch, time.perf_counter()
+        self.after: Callable[[Descent], None] = lambda _: None
         rows, counted, dtype = Block(problem.X, problem.y, problem.r), np.flatnonzero(problem.r), compute_type(problem.X)
-        self.curvature = curvature.measure(rows, _weights(problem), problem.fit_intercept, problem.seed, dtype)
+        with threads.blas(1):
+            self.curvature = curvature.measure(rows, _weights(problem), problem.fit_intercept, problem.seed, dtype)
         if not np.isfinite(self.curvature.mu).all():  # the sample was the first to see it
             arrays.finite_features("fit(X)", problem.X, problem.r)
         self.batches = MiniBatches(rows, counted, self.curvature.mu, self.curvature.s)
         self.n, self.size, self.steps = len(counted), min(solver.batch_size, len(counted)), solver.steps(len(counted))
         self.share = problem.loss.weights.share(problem.loss.weights.total(problem.y, problem.r, problem.n_classes))
         self.scale = self.share * self.n / self.size
+        self.judged = self._judged(dtype)
         shape = problem.n_classes, problem.X.shape[1]
         self.start = (np.zeros(shape), np.zeros(shape[0])) if start is None else start
         self.groups = self._grouped(dtype)
         self.rate = np.concatenate([heads.rate for heads in self.groups])
         self.traces: list[list[State]] = [[] for _ in points]
         self.results: dict[int, Fit] = {}
+        self.done, self.interrupted = 0, False
         P = len(points)
         self.sums, self.summed, self.nothing = np.zeros(P), 0, np.inf
         self.squares, self.steepest, self.clipped, self.largest = np.zeros(P), np.zeros(P), np.zeros(P), np.zeros(P)
@@ -89,14 +99,28 @@ class Descent:
         return made
 
     def run(self) -> list[Fit]:
-        stream = self.batches.stream(self.size, self.steps, self.problem.seed)
-        for k, batch in enumerate(threads.in_order(self.batches.gather, stream)):
-            self.nothing = self._loss_of_zeros(batch) if k == 0 else self.nothing
-            self.step(k, batch)
+        """All steps, or those that are left of them."""
+        with threads.blas(1):
+            try:
+                self.walk()
+            except KeyboardInterrupt:
+                if not self.done:
+                    raise
+                self.interrupted = True
+            self.finish()
+        if not self.interrupted:
+            self.after(self)
+        return [self.results[p] for p in range(len(self.points))]
+
+    def walk(self) -> None:
+        """The steps, as long as a point is trained."""
+        stream = self.batches.stream(self.size, self.steps if self.groups else self.done, self.problem.seed, self.done)
+        for batch in threads.in_order(self.batches.gather, stream):
+            self.nothing = self._loss_of_zeros(batch) if self.done == 0 else self.nothing
+            self.step(self.done, batch)
             if not self.groups:
                 break
-        self.finish()
-        return [self.results[p] for p in range(len(self.points))]
+            self.after(self)
 
     def step(self, k: int, batch: MiniBatch) -> None:
         """Step k = 0, 1, ..., K - 1 of all groups."""
@@ -107,6 +131,13 @@ class Descent:
         if due:
             self.record(k)
         self.groups = [heads for heads in self.groups if len(heads.points)]
+        self.done = k + 1
+
+    @property
+    def heat(self) -> float:
+        """The temperature's factor in the last step that was done."""
+        t = 1.0 if self.done == self.steps else (self.done - 1) / max(self.steps - 1, 1)
+        return self.solver.temperature_schedule.at(t)
 
     def step_of(self, heads: Heads, k: int, batch: MiniBatch, due: bool) -> None:
         """Gradient, clipping, move."""
@@ -151,13 +182,13 @@ class Descent:
 
     def drop(self, heads: Heads, dead: NDArray[np.bool_], k: int) -> None:
         """Freeze points at the start and go on without them."""
-        for p in heads.points[dead]:
+        for p in heads.points[dead].tolist():
             self.results[p] = self._handed(p, *self.start, Status.DIVERGED, State(self._passes(k), k, np.inf, np.inf, self._seconds()))
         heads.keep(~dead)
 
     def finish(self) -> None:
         """What is handed out, with the exact value and gradient from one more pass, rows in their order."""
-        heat, losses = self.solver.temperature_schedule.at(1.0), np.zeros(len(self.points))
+        heat, losses = self.heat, np.zeros(len(self.points))
         for heads in self.groups:
             heads.settle()
         totals = {id(heads): np.zeros_like(heads.W, np.float64) for heads in self.groups}
@@ -166,23 +197,24 @@ class Descent:
             losses[heads.points] += heads.loss_gradient(batch, self.share, heat, penalised=False)
             np.add(totals[id(heads)], heads.G, out=totals[id(heads)])
 
-        rows = self.size if self.problem.loss.mining is not None else max(JUDGED, self.size)  # a batch rule judges mini-batches
+        rows = self.size if self.problem.loss.mining is not None else max(self.judged, self.size)  # a batch rule judges mini-batches
         parts = np.array_split(self.batches.counted, max(1, self.n // rows))
-        for batch in threads.in_order(self.batches.gather, parts if self.groups else ()):
+        for batch in threads.in_order(lambda part: self.batches.gather([self.batches.held(part)]), parts if self.groups else ()):
             threads.every(lambda heads, batch=batch: add(heads, batch), self.groups)
         for heads in self.groups:
-            for p, W, G in zip(heads.points, heads.of(heads.W), heads.of(totals[id(heads)]), strict=True):
+            for p, W, G in zip(heads.points.tolist(), heads.of(heads.W), heads.of(totals[id(heads)]), strict=True):
                 self.results[p] = self._fit(p, float(losses[p]), W.astype(np.float64), G)
+        self.groups = []
 
     def _fit(self, p: int, loss: float, W: NDArray[np.float64], G: NDArray[np.float64]) -> Fit:
         """Coefficients of point p for raw features, from W and the loss's gradient by it; norm is by coefficients of raw features too."""
         point, s, mu = self.points[p], self.curvature.s, self.curvature.mu.astype(np.float64)
         g = G[:, -1] / s if s > 0 else G[:, -1]
         norm = max(np.abs(G[:, :-1] + np.outer(g, mu) + point.l2 * W[:, :-1]).max(initial=0.0), np.abs(g).max())
-        state = self._tell(p, self.steps - 1, loss + 0.5 * point.l2 * float(np.vdot(W[:, :-1], W[:, :-1])), float(norm))
-        W = W / (point.temperature * self.solver.temperature_schedule.at(1.0))
+        state = self._tell(p, self.done - 1, loss + 0.5 * point.l2 * float(np.vdot(W[:, :-1], W[:, :-1])), float(norm))
+        W = W / (point.temperature * self.heat)
         coef = np.ascontiguousarray(W[:, :-1])
-        return self._handed(p, coef, s * W[:, -1] - coef @ mu, Status.ITERATIONS, state)
+        return self._handed(p, coef, s * W[:, -1] - coef @ mu, Status.INTERRUPTED if self.interrupted else Status.ITERATIONS, state)
 
     def _handed(self, p: int, coef: NDArray[np.float64], intercept: NDArray[np.float64], status: Status, last: State) -> Fit:
         theta = np.append(coef, intercept)
@@ -194,7 +226,7 @@ class Descent:
     def _tell(self, p: int, k: int, value: float, norm: float) -> State:
         state = State(self._passes(k), k + 1, value, norm, self._seconds())
         self.traces[p].append(state)
-        if self.watch is not None:
+        if self.watch is not None and not self.interrupted:  # who goes on will not pass by there
             self.watch(int(p), state)
         return state
 
@@ -203,6 +235,17 @@ class Descent:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
+
+    def _judged(self, dtype: np.dtype[Any]) -> int:
+        """Rows that are judged at a time, if a mini-batch has not more."""
+        if not self.problem.on_disk:
+            return JUDGED
+        X, limit = self.problem.X, self.problem.X.memory_limit
+        row = (X.shape[1] + 1) * dtype.itemsize if self.problem.dense else 1 + int(X.nbytes(0, X.shape[0])) // X.shape[0]
+        if self.size * row > limit // LARGEST:
+            rule = f"{LARGEST} mini-batches of {self.size * row} bytes must fit"
+            arrays.refuse("memory_limit", rule, f"{limit} bytes", "raise it, or lower batch_size")
+        return max(1, min(JUDGED, limit // WHOLE // row))
 
     def _rate(self, point: Point) -> float:
         """The point's own, the solver's, or the safe one at the lowest temperature to come, where the Hessian is largest."""

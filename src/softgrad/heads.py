@@ -132,8 +132,8 @@ class Heads:
         self._every(piece, self._cut(len(self.memory) + 4))
 
     def settle(self) -> None:
-        """W becomes what is handed out: the average, if there is one; of all equal heads the one that sums to 0 over the classes."""
-        self.W = self.W if self.mean is None else self.mean
+        """W becomes what is handed out: the average, if it has begun; of all equal heads the one that sums to 0 over the classes."""
+        self.W = self.mean if self.mean is not None and self.in_mean else self.W
         for W in self.of(self.W) if self.loss.shift_invariant else ():
             W[:] = self.loss.link.centred(W)
 

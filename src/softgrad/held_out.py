@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import get_scorer, make_scorer
 
+from softgrad.arrays import SoftgradError
 from softgrad.kernels.tiled import linear_scores
 from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, class_log_probabilities
 from softgrad.losses.loss import Loss
@@ -55,7 +56,9 @@ class Plain:
 
 
 class FoldModel(AbstractLinearClassifier):
-    """One fit of one fold, as scikit-learn's scorers want to see it."""
+    """One fit of one fold, as scikit-learn's scorers want to see it; X are numbers of rows, where these lie elsewhere."""
+
+    elsewhere: Any = None
 
     def __init__(self, loss: Loss | None = None):
         self.loss = loss
@@ -63,6 +66,9 @@ class FoldModel(AbstractLinearClassifier):
     def fit(self, X: Any, y: Any) -> FoldModel:
         """It is fitted already."""
         return self
+
+    def _scores(self, call: str, X: Any) -> NDArray[Any]:
+        return super()._scores(call, X) if self.elsewhere is None else linear_scores(self.elsewhere, self.coef_, self.intercept_, X)
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,17 @@ class Asked:
     params: Mapping[str, Any]
 
     def __call__(self, fit: Fit, rows: NDArray[np.intp]) -> float:
-        """What the scorer says of those rows."""
-        model = FoldModel(self.problem.loss)
+        """What the scorer says of those rows. On disk they stay there, where the scorer asks for nothing but what a model says of them."""
+        model, named = FoldModel(self.problem.loss), hasattr(self.scorer, "_score_func")
         model.classes_, model.n_features_in_ = self.classes, self.problem.X.shape[1]
         model.coef_, model.intercept_ = as_one_row(fit.coef, fit.intercept, self.problem.loss)
+        model.elsewhere = self.problem.X if self.problem.on_disk and named else None
         params = {name: self.part(value, rows) for name, value in self.params.items()}
-        return float(self.scorer(model, self.problem.X[rows], self.y[rows], **params))
+        X = rows if model.elsewhere is not None else self.problem.X[rows]
+        try:
+            return float(self.scorer(model, X, self.y[rows], **params))
+        except ValueError as error:
+            raise SoftgradError(f"scoring: {error}") from error
 
     def part(self, value: Any, rows: NDArray[np.intp]) -> Any:
         """The rows of a parameter that has one entry for each."""

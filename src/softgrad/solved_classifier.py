@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from softgrad import arrays
-from softgrad.descent import Point, descend
+from softgrad.checkpoint import keep
+from softgrad.descent import Descent, Point
 from softgrad.linear_classifier import AbstractLinearClassifier
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
@@ -32,6 +34,8 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
     warm_start: bool
     verbose: int
     callback: Callable[[State], None] | None
+    checkpoint: str | os.PathLike[str] | None = None
+    resume: bool = False
     loss_curve_: list[float]
 
     def _parameters(self) -> dict[str, Any]:
@@ -43,6 +47,9 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         C = math.inf if unpenalised else arrays.number(f"{self._name}(C)", self.C, 0, open_low=True)
         tol = arrays.number(f"{self._name}(tol)", self.tol, 0, open_low=True)
         max_iter = arrays.whole(f"{self._name}(max_iter)", self.max_iter, 1)
+        if self.checkpoint is not None and not isinstance(self.solver, SGD):
+            do = "use SoftmaxClassifierCV with one C, or solver=SGD(...)"
+            arrays.refuse(f"{self._name}(checkpoint)", "keeps the state of a training by SGD", f"solver={arrays.shown(self.solver)}", do)
         if isinstance(self.solver, AbstractSolver | SGD):
             return C, self.solver
         if self.solver not in ("auto", "lbfgs"):
@@ -78,9 +85,9 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         try:
             if not isinstance(solver, SGD):
                 return fit(problem, solver, start, callback)
-            if problem.on_disk:
-                arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
-            return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
+            descent = Descent(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))
+            keep(self.checkpoint, descent, resumed=self.resume)
+            return descent.run()[0]
         finally:
             if bar is not None:
                 bar.clear()

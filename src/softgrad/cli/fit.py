@@ -15,20 +15,15 @@ from typing import Any
 from softgrad.cli import console
 from softgrad.cli.notes import description, facts, outcome
 from softgrad.cli.parser import Arguments
+from softgrad.cli.read import read
 from softgrad.cli.results import Results, default_folder, expect_writable
 
 
 def fit(arguments: Arguments) -> None:
     """Run the verb."""
-    from softgrad.data import load, stream
-
     if arguments.out:
         expect_writable(Path(arguments.out))  # before the data are read, which may take long
-    if arguments.memory_limit is None:
-        dataset = load(arguments.source, arguments.label, arguments.test_size, arguments.seed)
-    else:
-        dataset = stream(arguments.source, arguments.label, arguments.memory_limit)
-        arguments.test_size = 0.0  # nothing is held out of rows on disk
+    dataset = read(arguments)
     results = Results(Path(arguments.out or default_folder(dataset.name)))
     scale = dataset.unit if arguments.scale == "auto" else arguments.scale
     try:

@@ -24,7 +24,7 @@ ROOMS = {
     "info": ("info", "info"),
 }
 # solver of a sweep -> options that mean something to the other one only
-OF_SOLVER = {"lbfgs": ("learning_rates", "regs", "iterations"), "sgd": ("early_stopping", "checkpoint", "resume")}
+OF_SOLVER = {"lbfgs": ("learning_rates", "regs", "iterations"), "sgd": ("early_stopping",)}
 SOURCE = "digits, a .npz, .npy, .csv or .tsv file, or a folder with CIFAR-10 or IDX (MNIST) files"
 
 
@@ -102,7 +102,7 @@ def _fit(parser: argparse.ArgumentParser) -> None:
     add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
     add("--max-iter", type=counter, default=200, metavar="N", help="iterations at most")
     _split_options(parser)
-    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+    _memory_option(parser)
     _output_options(parser)
 
 
@@ -116,6 +116,8 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--cv", type=folds, default=5, metavar="F", help="folds, shuffled and stratified (default: %(default)s)")
     held_out.add_argument("--holdout", type=inner_share, metavar="P", help="one split instead: part of the training rows held out")
+    best = "what the best is best in, by scikit-learn's name (default: lbfgs: neg_log_loss; sgd: accuracy, then log loss)"
+    add("--scoring", type=scorer, metavar="NAME", help=best)
     solvers = "lbfgs: every fit to its optimum; sgd: mini-batches, all fits of a fold in one stream"
     add("--solver", choices=["lbfgs", "sgd"], default="lbfgs", help=solvers)
     add("--learning-rates", type=finites, metavar="L,L,...", help="sgd: rates, each tried with every strength (default: a safe one)")
@@ -127,8 +129,9 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     add("--tol", type=finite, default=1e-4, metavar="G", help="lbfgs: done when no entry of the gradient is larger, on the scaled features")
     add("--max-iter", type=counter, default=500, metavar="N", help="lbfgs: iterations of each fit at most")
     _split_options(parser)
-    add("--checkpoint", metavar="DIR", help="lbfgs: folder for the state of the sweep while it runs (default: that of the results)")
-    add("--resume", action="store_true", help="lbfgs: go on from the state that a stopped or killed sweep has left")
+    _memory_option(parser)
+    add("--checkpoint", metavar="DIR", help="folder for the state of the sweep while it runs (default: that of the results)")
+    add("--resume", action="store_true", help="go on from the state that a stopped or killed sweep has left")
     _output_options(parser)
 
 
@@ -139,6 +142,11 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     add("--label-smoothing", type=share, default=0.0, metavar="E", help="part of each label spread over all classes, from 0 to 1")
     add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
     add("--scale", type=scale, default="auto", metavar="S", help="features count as divided by S; auto: 255 for 8-bit images, else 1")
+
+
+def _memory_option(parser: argparse.ArgumentParser) -> None:
+    words = "leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)"
+    _option(parser, "--memory-limit", metavar="SIZE", help=words)
 
 
 def _output_options(parser: argparse.ArgumentParser) -> None:
@@ -245,6 +253,16 @@ def inner_share(text: str) -> float:
 def scale(text: str) -> float | str:
     """`auto`, or a finite number above 0."""
     return text if text == "auto" else _number(text, "auto or a finite number above 0", lambda value: 0 < value < math.inf)
+
+
+def scorer(text: str) -> str:
+    """The name of a scorer, which scikit-learn is asked for."""
+    from sklearn.metrics import get_scorer_names
+
+    names = get_scorer_names()
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}; got {text!r}")
+    return text
 
 
 def natural(text: str, least: int = 0) -> int:

@@ -1,6 +1,7 @@
 """`softgrad sweep`: data set -> every strength on every fold -> the best one on all rows -> test rows -> files -> table.
 
-While it runs, its state lies in sweep.ckpt, which goes when all results are written; a stopped or killed sweep goes on from there.
+While it runs, its state lies in sweep.ckpt (by stochastic training in sweep-fold-0.ckpt, ...), which goes when all results are written; a
+stopped or killed sweep goes on from there.
 """
 
 from __future__ import annotations
@@ -20,93 +21,96 @@ from softgrad.cli.grid import grid
 from softgrad.cli.machine import machine
 from softgrad.cli.notes import description, facts, outcome
 from softgrad.cli.parser import Arguments
+from softgrad.cli.read import read
 from softgrad.cli.results import Results, default_folder, expect_writable
 from softgrad.cli.search import search
+from softgrad.cli.states import States
 from softgrad.cli.tried import NAMES, Found, shown
 
-STATE, PASSES = "sweep.ckpt", "passes.jsonl"
+PASSES = "passes.jsonl"
 
 
 def sweep(arguments: Arguments) -> None:
     """Run the verb. A sweep that is interrupted writes the best so far, and then ends as what is interrupted ends."""
-    from softgrad.data import load
-
     began = time.perf_counter()
     if arguments.out:
         expect_writable(Path(arguments.out))  # before the data are read, which may take long
     if arguments.checkpoint:
         expect_writable(Path(arguments.checkpoint), "--checkpoint")
-    dataset = load(arguments.source, arguments.label, arguments.test_size, arguments.seed)
+    dataset = read(arguments)
     results = Results(Path(arguments.out or default_folder(dataset.name)))
     scale = dataset.unit if arguments.scale == "auto" else arguments.scale
-    state = _state(arguments, results.folder)
-    found = _searched(arguments, dataset, scale, state, results)
-    metrics, measured = _measure(arguments, dataset, found, scale)
+    states = _states(arguments, results.folder)
+    began -= states.seconds()  # of the processes that came before this one
+    found = _searched(arguments, dataset, scale, states, results)
+    metrics, measured, part = _measure(arguments, dataset, found, scale)
     results.begin()
     found.classifier.save(results.place("model.safetensors"), metadata=description(arguments, dataset, scale, found.C))
     curve = [step.value for step in found.classifier.result_.trace]
     results.numbers(curve, measured)
     if not arguments.no_pictures:
-        results.pictures(dataset, found.classifier, curve, measured, "test", scale)
+        results.pictures(dataset, found.classifier, curve, measured, part, scale)
         results.picture("sweep.png", _picture(dataset.name, found))
     metrics["seconds"] = time.perf_counter() - began
     results.finish(metrics, "sweep.json")
     if not found.interrupted:
-        state.unlink(missing_ok=True)
+        states.remove()
     _tell(arguments, metrics, measured, found, results)
     if found.interrupted:
         raise KeyboardInterrupt
 
 
-def _state(arguments: Arguments, folder: Path) -> Path:
-    """The file of the state; raises SoftgradError where a stopped sweep's would be lost."""
-    place = Path(arguments.checkpoint) if arguments.checkpoint else folder
-    place.mkdir(parents=True, exist_ok=True)
-    state = place / STATE
-    if state.exists() and not arguments.resume:
-        raise SoftgradError(f"{state}: is the state of a sweep that did not end: go on with --resume, or remove the file")
-    if arguments.resume and not state.exists():
-        console.say(f"no state of a sweep at {state}: it begins anew")
+def _states(arguments: Arguments, folder: Path) -> States:
+    """The files of the state; raises SoftgradError where a stopped sweep's would be lost."""
+    states = States(Path(arguments.checkpoint) if arguments.checkpoint else folder)
+    states.folder.mkdir(parents=True, exist_ok=True)
+    if states.files and not arguments.resume:
+        raise SoftgradError(f"{states.files[0]}: is the state of a sweep that did not end: go on with --resume, or remove the file")
+    if arguments.resume and not states.files:
+        console.say(f"no state of a sweep at {states.of()}: it begins anew")
         arguments.resume = False
-    return state
+    return states
 
 
-def _searched(arguments: Arguments, dataset: Any, scale: float, state: Path, results: Results) -> Found:
+def _searched(arguments: Arguments, dataset: Any, scale: float, states: States, results: Results) -> Found:
     """The search; what it leaves behind when it fails is only what it can go on from."""
     record, resumed = results.place(PASSES), arguments.resume
     try:
         if arguments.solver == "sgd":
-            return grid(arguments, dataset, scale, record)
-        return search(arguments, dataset, scale, state, record)
+            return grid(arguments, dataset, scale, states, record)
+        return search(arguments, dataset, scale, states, record)
     except SoftgradError:  # nothing to go on with: the data or the options have to change
         if not resumed:
-            state.unlink(missing_ok=True)
+            states.remove()
             record.unlink(missing_ok=True)
             results.drop()
         raise
     except KeyboardInterrupt:
-        if not state.exists():
+        if not states.files:
             record.unlink(missing_ok=True)
             results.drop()
         else:
-            console.say(f"no strength is complete yet; --resume goes on from {state}")
+            console.say(f"no strength is complete yet; --resume goes on from {states.files[0]}")
         raise
 
 
-def _measure(arguments: Arguments, dataset: Any, found: Found, scale: float) -> tuple[dict[str, Any], Any]:
-    """All numbers, and the confusion of the test rows."""
+def _measure(arguments: Arguments, dataset: Any, found: Found, scale: float) -> tuple[dict[str, Any], Any, str]:
+    """All numbers, and the confusion of the test rows, or of the training rows where there are no others; and which."""
     from softgrad import __version__
     from softgrad.report.confusion import confusion
 
     classifier = found.classifier
-    measured = confusion(dataset.y_test, classifier.predict(dataset.X_test), dataset.classes)
-    log_loss, unseen = _log_loss(classifier, dataset.X_test, dataset.y_test)
+    on_train = confusion(dataset.y, classifier.predict(dataset.X), dataset.classes)
+    has_test = len(dataset.y_test) > 0
+    measured = confusion(dataset.y_test, classifier.predict(dataset.X_test), dataset.classes) if has_test else on_train
+    log_loss, unseen = _log_loss(classifier, dataset.X_test, dataset.y_test) if has_test else (None, 0)
     metrics = {
         **facts(arguments, dataset, scale),
         "cv": arguments.cv if arguments.holdout is None else None,
         "holdout": arguments.holdout,
         "max_iter": arguments.max_iter,
         "early_stopping": arguments.early_stopping,
+        "scoring": arguments.scoring,
         "solver": arguments.solver,
         **({name: getattr(arguments, name) for name in ("iterations", "batch_size", "momentum")} if arguments.solver == "sgd" else {}),
         "interrupted": found.interrupted,
@@ -114,15 +118,15 @@ def _measure(arguments: Arguments, dataset: Any, found: Found, scale: float) -> 
         "chosen": found.table[0],
         "refit": outcome(classifier.result_, scale),
         "shared_passes": found.passes,
-        "train_accuracy": float(np.mean(classifier.predict(dataset.X) == dataset.y)),
-        "test_accuracy": measured.accuracy,
+        "train_accuracy": on_train.accuracy,
+        "test_accuracy": measured.accuracy if has_test else None,
         "test_log_loss": log_loss,
         "test_rows_of_unseen_classes": unseen,
         "recall": dict(zip(measured.classes, measured.recall.tolist(), strict=True)),
         "worst_pairs": [asdict(pair) for pair in measured.worst(10)],
         "versions": {"softgrad": __version__, "python": platform.python_version(), **machine()},
     }
-    return metrics, measured
+    return metrics, measured, "test" if has_test else "training"
 
 
 def _log_loss(classifier: Any, X: Any, y: np.ndarray) -> tuple[float, int]:
@@ -151,16 +155,17 @@ def _tell(arguments: Arguments, metrics: dict[str, Any], measured: Any, found: F
         print(console.as_json(metrics))
     else:
         chosen, on = metrics["chosen"], f" on features / {metrics['scale']:g}" if metrics["scale"] != 1 else ""
+        held_out = " (held out)" if metrics["test_rows"] and not metrics["own_test"] else ""
         early = " (of those done before the interrupt)" if found.interrupted else ""
         rows = [
-            ("rows", f"{metrics['rows']} + {metrics['test_rows']} test{'' if metrics['own_test'] else ' (held out)'}"),
+            ("rows", f"{metrics['rows']} + {metrics['test_rows']} test{held_out}"),
             (f"best {found.strength}", f"{chosen[found.strength]:g}{on}{early}"),
             *([("best learning rate", f"{chosen['learning_rate']:g}{on}")] if chosen.get("learning_rate") else []),
             ("shared passes", f"{metrics['shared_passes']} for {found.n_folds} x {len(found.table)} fits"),
             ("seconds", f"{metrics['seconds']:.2f}"),
             ("train accuracy", console.percent(metrics["train_accuracy"])),
             ("test accuracy", console.percent(metrics["test_accuracy"])),
-            ("test log loss", f"{metrics['test_log_loss']:.6f}"),
+            ("test log loss", "-" if metrics["test_log_loss"] is None else f"{metrics['test_log_loss']:.6f}"),
         ]
         print(shown(found), console.table(rows) + console.pairs_table(measured.worst(5)), sep="\n\n")
     sys.stdout.flush()

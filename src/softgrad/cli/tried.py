@@ -13,7 +13,7 @@ from softgrad.cli import console
 from softgrad.cli.parser import Arguments
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
-LEFT_OUT = "left out"
+LEFT_OUT, DONE, DIVERGED, STOPPED = "left out", "done", "diverged", "stopped"
 NAMES = {"learning_rate": "learning rate", "C": "C", "reg": "reg"}
 
 
@@ -27,6 +27,7 @@ class Found:
     n_folds: int
     passes: int
     interrupted: bool = False
+    scoring: str | None = None  # what --scoring names
 
     @property
     def strength(self) -> str:
@@ -42,11 +43,20 @@ class Found:
 
 
 def row(
-    point: Mapping[str, Any], losses: np.ndarray, held_out: np.ndarray, train: np.ndarray, passes: float, seconds: float, status: str
+    point: Mapping[str, Any],
+    losses: np.ndarray,
+    held_out: np.ndarray,
+    train: np.ndarray,
+    passes: float,
+    seconds: float,
+    status: str,
+    scores: Any = None,
 ) -> dict[str, Any]:
-    """A point and the mean and spread of its folds' (F,) numbers."""
+    """A point and the mean and spread of its folds' (F,) numbers; scores are those of --scoring, where it was given."""
+    scored = {} if scores is None else {"score": float(np.mean(scores)), "score_spread": float(np.std(scores))}
     return {
         **point,
+        **scored,
         "log_loss": float(np.mean(losses)),
         "log_loss_spread": float(np.std(losses)),
         "validation_accuracy": float(np.mean(held_out)),
@@ -55,6 +65,7 @@ def row(
         "passes": passes,
         "seconds": seconds,
         "status": status,
+        **({} if scores is None else {"scores": np.asarray(scores).tolist()}),
         "log_losses": np.asarray(losses).tolist(),
         "validation_accuracies": np.asarray(held_out).tolist(),
         "train_accuracies": np.asarray(train).tolist(),
@@ -94,6 +105,7 @@ def shown(found: Found) -> str:
     lines = [
         (
             *("safe" if row[name] is None else f"{row[name]:g}" for name in points),
+            *([] if found.scoring is None else [spread(row, "score", ".5f")]),
             spread(row, "log_loss", ".5f"),
             spread(row, "validation_accuracy", ".2%"),
             console.percent(row["train_accuracy"]),
@@ -103,5 +115,6 @@ def shown(found: Found) -> str:
         )
         for row in found.table
     ]
-    head = (*points.values(), "log loss, held out", "accuracy, held out", "accuracy, train", "passes", "seconds", "status")
+    scored = [] if found.scoring is None else [f"{found.scoring}, held out"]
+    head = (*points.values(), *scored, "log loss, held out", "accuracy, held out", "accuracy, train", "passes", "seconds", "status")
     return console.columns(head, lines)

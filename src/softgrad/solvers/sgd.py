@@ -22,7 +22,10 @@ class SGD:
     make a direction of a gradient (`Nesterov`, `Adam`); schedule, a factor of the rate over time; clip_norm, the largest Euclidean norm
     of a gradient, longer ones are shortened to it; temperature_schedule, a factor of the scores' temperature over time; average, the
     share of the last steps whose iterates are averaged (Polyak & Juditsky 1992), True for the last half.
-    Rows are shuffled anew for every epoch, from the classifier's random_state. Raises SoftgradError for values out of range.
+    Rows are shuffled anew for every epoch, from the classifier's random_state. Rows on disk (`softgrad.data.stream`) are shuffled in piles
+    of an eighth of the memory limit: chunks of neighbouring rows are drawn from all over the files until the pile is full, its rows are
+    shuffled, and mini-batches are cut from one pile after the other; files that fit into a pile are shuffled as rows in memory are.
+    Raises SoftgradError for values out of range.
     Reference: Bottou, Curtis, Nocedal 2018, arXiv 1606.04838; Gower et al. 2019, arXiv 1901.09401, for the safe rate.
 
     >>> import softgrad

@@ -21,6 +21,7 @@ class Status(enum.Enum):
     LINE_SEARCH = "no step along the search direction makes the value smaller"
     NOT_FINITE = "the value or the gradient is not finite"
     ITERATIONS = "all steps that were asked for are done"
+    INTERRUPTED = "it was interrupted before all steps were done"
     DIVERGED = "training diverged: the loss rose far above that of zero coefficients, or is not finite"
 
     @property
@@ -34,6 +35,7 @@ class Status(enum.Enum):
             Status.MAX_ITER: "raise max_iter, raise tol, or lower C: weakly regularised, separable classes have their optimum far away",
             Status.LINE_SEARCH: "scale the features to similar ranges, fit in float64, or raise tol; check a loss of your own",
             Status.NOT_FINITE: "scale the features down or lower C: scores overflow",
+            Status.INTERRUPTED: "fit again, with resume=True where a checkpoint was kept",
             Status.DIVERGED: "lower learning_rate, or leave it None for one that is safe",
         }.get(self, "")
 
