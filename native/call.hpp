@@ -19,12 +19,14 @@ struct Curve {
 //   l_i    = sum_j a_j (log sum_k exp u_k - u_j),       a_j = keep_j q_ij + base_j
 //   loss_i = r_i (w_i f(l_i) + share_i z_loss (log sum_k exp u_k)^2),    w = 1 if f(l) = l, else share
 //   g_ij   = scale dloss_i / dz_ij
+// or, for b > 0, what entmax with alpha = 1 + b puts in the place of l_i; then nothing is shifted or moved, f(l) = l, and z_loss = 0.
 // A null pointer means: keep, row_weight, share are ones; base, shift zeros; no label is moved.
 struct Formula {
     const double *keep, *base, *shift;  // (C,)
     double slope, slope_rest;           // their sum is the slope, to twice the digits
     double z_loss;
     Curve curve;
+    double b;
 };
 
 // The part that all kernels share: who the target is, who counts how much. Exactly one of labels (q_i is 1 at the label) and

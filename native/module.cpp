@@ -68,8 +68,8 @@ template <class A> static auto pointer(const std::optional<A> &array) { return a
 class Formula {
    public:
     Formula(std::optional<In1<double>> keep, std::optional<In1<double>> base, std::optional<In1<double>> shift, double slope,
-            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers)
-        : keep(keep), base(base), shift(shift), slope(slope), slope_rest(slope_rest), z_loss(z_loss), curve{} {
+            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers, double b)
+        : keep(keep), base(base), shift(shift), slope(slope), slope_rest(slope_rest), z_loss(z_loss), b(b), curve{} {
         const auto *found = std::find(std::begin(softgrad::CURVES), std::end(softgrad::CURVES), curve);
         if (found == std::end(softgrad::CURVES) || numbers.size() > std::size(this->curve.numbers))
             throw nb::value_error(("Formula(curve='" + curve + "'): not compiled").c_str());
@@ -80,12 +80,12 @@ class Formula {
     softgrad::Formula of(std::size_t C) const {
         for (const auto &array : {keep, base, shift})
             if (array && array->shape(0) != C) throw nb::value_error("Formula: made for another number of classes");
-        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve};
+        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve, b};
     }
 
    private:
     std::optional<In1<double>> keep, base, shift;
-    double slope, slope_rest, z_loss;
+    double slope, slope_rest, z_loss, b;
     softgrad::Curve curve;
 };
 
@@ -195,9 +195,9 @@ NB_MODULE(_native, m) {
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;
     nb::class_<Formula>(m, "Formula")
-        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &>(),
+        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &, double>(),
              nb::arg("keep").none(), nb::arg("base").none(), nb::arg("shift").none(), nb::arg("slope"), nb::arg("slope_rest"),
-             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"));
+             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"), nb::arg("b") = 0.0);
     define<float>(m);
     define<double>(m);
 }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
 from softgrad.losses.curves import Identity
+from softgrad.losses.entmax import Entmax
 from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
 from softgrad.losses.softmax import Softmax, divided
 from softgrad.losses.weights import are_ones
@@ -52,6 +53,7 @@ class Options(NamedTuple):
     shift: NDArray[Any] | float
     margin: int | None  # its place among the maps of scores
     z_loss: float
+    b: float  # alpha - 1 of entmax, 0 for softmax
 
 
 def options(loss: Loss) -> Options | None:
@@ -59,7 +61,7 @@ def options(loss: Loss) -> Options | None:
     curve = type(loss.curve)
     if module is None or curve.__module__ != Identity.__module__ or curve.__name__ not in module.curves():
         return None
-    if type(loss.link) is not Softmax or loss.targets.kept is None or loss.weights.many:
+    if type(loss.link) not in (Softmax, Entmax) or loss.targets.kept is None or loss.weights.many:
         return None
     slope, shift, margin, z_loss = Fraction(1), 0.0, None, 0.0
     for k, phi in enumerate(loss.scores):
@@ -74,7 +76,11 @@ def options(loss: Loss) -> Options | None:
         if term.lse_squared is None:
             return None
         z_loss += term.lse_squared
-    return None if margin is not None and np.any(shift) else Options(slope, shift, margin, z_loss)
+    b = loss.link.alpha - 1 if isinstance(loss.link, Entmax) else 0.0
+    more = margin is not None or bool(np.any(shift)) or z_loss != 0 or not loss.curve.linear  # than entmax's rows know
+    if (margin is not None and np.any(shift)) or (isinstance(loss.link, Entmax) and (b <= 0 or more)):
+        return None
+    return Options(slope, shift, margin, z_loss, b)
 
 
 @lru_cache(maxsize=64)
@@ -96,6 +102,7 @@ def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
         known.z_loss,
         type(loss.curve).__name__,
         [float(getattr(loss.curve, field.name)) for field in fields(loss.curve)],  # type: ignore[arg-type] - parts are dataclasses
+        known.b,
     )
     return formula, known.z_loss != 0 or not loss.curve.linear
 
