@@ -3,6 +3,7 @@
 
 #include "entmax.hpp"
 #include "few.hpp"
+#include "margin.hpp"
 
 namespace SOFTGRAD_ISA {
 
@@ -12,15 +13,17 @@ namespace SOFTGRAD_ISA {
 template <class T, class Heat>
 class Scorer {
    public:
-    explicit Scorer(const Rule<T> &rule) : rule(rule), few(rule), many(rule), entmax(rule) {}
+    explicit Scorer(const Rule<T> &rule) : rule(rule), move(rule), few(rule), many(rule), entmax(rule) {}
 
     std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
+        if (rule.rows.moved) move(count, row, at, z);
         if (rule.rows.formula.b > 0) return one_by_one(entmax, count, row, at, z, g);
         return rule.C <= FEW ? few(count, row, at, z, g) : one_by_one(many, count, row, at, z, g);
     }
 
    private:
     const Rule<T> &rule;
+    const Mover<T> move;
     Few<T, Heat> few;
     Many<T, Heat> many;
     Entmax<T> entmax;

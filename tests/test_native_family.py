@@ -1,4 +1,4 @@
-"""The compiled rows of softmax and entmax losses against the plain formula in float64, at sizes on both sides of every border between kernels."""
+"""The compiled rows of softmax and entmax losses against the plain formula in float64, on both sides of every border between kernels."""
 
 import numpy as np
 import pytest
@@ -154,7 +154,9 @@ def test_confident_rows_keep_their_digits(isa, name, dtype, C):
 
 @pytest.mark.parametrize("C", [1, 3, 40])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, "nothing"])
-@pytest.mark.parametrize("name", ["arcface", "cosface", "shifted", "focal", "label margin, smoothed", "z-loss", "entmax", "entmax 1.05, smoothed"])
+@pytest.mark.parametrize("name", [
+    "arcface", "cosface", "shifted", "focal", "label margin, smoothed", "z-loss", "entmax", "entmax 1.05, smoothed",
+])  # fmt: skip
 def test_the_first_row_without_a_softmax_is_named(isa, name, poison, C):
     loss = MAKERS[name](C)
     schedule = schedule_for(loss, np.dtype(np.float64))
