@@ -14,17 +14,30 @@ struct Curve {
     double numbers[3];
 };
 
+// What the label's score becomes: phi(slope z) / slope, phi by its place in MARGINS, its numbers in the order of the part's fields, or
+// one for each class (margin.hpp).
+enum class Slid { none, angular, sphere, label };
+constexpr const char *MARGINS[] = {"", "AngularMargin", "SphereMargin", "LabelMargin"};
+struct Margin {
+    Slid shape;
+    const double *numbers;
+    double slope, slope_rest;
+};
+
 // What a loss asks, whatever the rows. A row i of scores z gives
 //   u_j    = slope x_j,   x_j = z_j + shift_j / slope, and x_y = moved_i, with a slope of its own, for the label y
 //   l_i    = sum_j a_j (log sum_k exp u_k - u_j),       a_j = keep_j q_ij + base_j
 //   loss_i = r_i (w_i f(l_i) + share_i z_loss (log sum_k exp u_k)^2),    w = 1 if f(l) = l, else share
 //   g_ij   = scale dloss_i / dz_ij
+// or, for b > 0, what entmax with alpha = 1 + b puts in the place of l_i; then nothing is shifted or moved, f(l) = l, and z_loss = 0.
 // A null pointer means: keep, row_weight, share are ones; base, shift zeros; no label is moved.
 struct Formula {
     const double *keep, *base, *shift;  // (C,)
     double slope, slope_rest;           // their sum is the slope, to twice the digits
     double z_loss;
     Curve curve;
+    Margin margin;
+    double b;
 };
 
 // The part that all kernels share: who the target is, who counts how much. Exactly one of labels (q_i is 1 at the label) and
@@ -37,7 +50,7 @@ struct Rows {
     const T *targets;            // (n, C)
     const double *row_weight;    // (n,) r; 0: the row does not count and is not read
     const double *share;         // (n,)
-    const double *moved;         // (n, 3): x_y, what its rounding left, dx_y / dz_y
+    double *moved;               // (n, 3), room for x_y, what its rounding left, dx_y / dz_y
     double scale;
     double *losses;              // (n,), written
 };

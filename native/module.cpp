@@ -68,46 +68,58 @@ template <class A> static auto pointer(const std::optional<A> &array) { return a
 class Formula {
    public:
     Formula(std::optional<In1<double>> keep, std::optional<In1<double>> base, std::optional<In1<double>> shift, double slope,
-            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers)
-        : keep(keep), base(base), shift(shift), slope(slope), slope_rest(slope_rest), z_loss(z_loss), curve{} {
+            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers, double b,
+            const std::string &margin, std::optional<In1<double>> margin_numbers, double margin_slope, double margin_slope_rest)
+        : keep(keep), base(base), shift(shift), margin_numbers(margin_numbers), slope(slope), slope_rest(slope_rest), z_loss(z_loss), b(b),
+          curve{}, margin{softgrad::Slid::none, pointer(margin_numbers), margin_slope, margin_slope_rest} {
         const auto *found = std::find(std::begin(softgrad::CURVES), std::end(softgrad::CURVES), curve);
         if (found == std::end(softgrad::CURVES) || numbers.size() > std::size(this->curve.numbers))
             throw nb::value_error(("Formula(curve='" + curve + "'): not compiled").c_str());
         this->curve.shape = softgrad::Shape(found - std::begin(softgrad::CURVES));
         std::copy(numbers.begin(), numbers.end(), this->curve.numbers);
+        const auto *slid = std::find(std::begin(softgrad::MARGINS), std::end(softgrad::MARGINS), margin);
+        if (slid == std::end(softgrad::MARGINS)) throw nb::value_error(("Formula(margin='" + margin + "'): not compiled").c_str());
+        this->margin.shape = softgrad::Slid(slid - std::begin(softgrad::MARGINS));
+        if (moves() && (shift || !margin_numbers)) throw nb::value_error("Formula: a margin has numbers, and where it is no class is shifted");
     }
 
     softgrad::Formula of(std::size_t C) const {
         for (const auto &array : {keep, base, shift})
             if (array && array->shape(0) != C) throw nb::value_error("Formula: made for another number of classes");
-        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve};
+        if (margin.shape == softgrad::Slid::label && margin_numbers->shape(0) != C) throw nb::value_error("Formula: margins of other classes");
+        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve, margin, b};
     }
 
+    bool moves() const { return margin.shape != softgrad::Slid::none; }
+
    private:
-    std::optional<In1<double>> keep, base, shift;
-    double slope, slope_rest, z_loss;
+    std::optional<In1<double>> keep, base, shift, margin_numbers;
+    double slope, slope_rest, z_loss, b;
     softgrad::Curve curve;
+    softgrad::Margin margin;
 };
 
 // A writable array that Python hands over is written through it; nanobind refuses read-only ones.
 template <class T>
 static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::size_t C, const std::optional<In1<std::int64_t>> &labels,
                                  const std::optional<In2<T>> &targets, const std::optional<In1<double>> &row_weight,
-                                 const std::optional<In1<double>> &share, const std::optional<In2<double>> &moved, double scale,
-                                 const Out1<double> &losses) {
+                                 const std::optional<In1<double>> &share, double scale, const Out1<double> &losses,
+                                 std::vector<double> &moved) {
     if (labels.has_value() == targets.has_value()) throw nb::value_error("exactly one of labels and targets");
-    if (moved && (!labels || formula.of(C).shift)) throw nb::value_error("labels are moved, and where no class is shifted");
+    if (formula.moves() && !labels) throw nb::value_error("labels are moved");
+    if (formula.moves()) moved.resize(3 * n);
     return {formula.of(C), std::int64_t(n), std::int64_t(C), pointer(labels), pointer(targets), pointer(row_weight),
-            pointer(share), pointer(moved), scale, losses.data()};
+            pointer(share), formula.moves() ? moved.data() : nullptr, scale, losses.data()};
 }
 
 template <class T>
 static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, const Formula &formula,
                                std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
-                               Out1<double> losses, std::optional<In2<double>> moved) {
-    const softgrad::ScoreCall<T> call{rows_of<T>(formula, scores.shape(0), scores.shape(1), labels, targets, row_weight, share, moved,
-                                                 scale, losses),
+                               Out1<double> losses) {
+    std::vector<double> moved;
+    const softgrad::ScoreCall<T> call{rows_of<T>(formula, scores.shape(0), scores.shape(1), labels, targets, row_weight, share, scale,
+                                                 losses, moved),
                                       scores.data(), pointer(out)};
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
@@ -136,8 +148,9 @@ static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formu
                               std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                               Out1<double> losses, Out2<T> grad_coef, Out1<double> grad_intercept,
                               std::optional<Out2<T>> grad_X) {
-    const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share,
-                                                std::nullopt, scale, losses),
+    std::vector<double> moved;
+    const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share, scale, losses,
+                                                moved),
                                      std::int64_t(X.shape(1)), X.data(), coef.data(), intercept.data(),
                                      grad_coef.data(), grad_intercept.data(), pointer(grad_X)};
     auto kernel = head_for<T>(*current, X.dtype());
@@ -150,8 +163,9 @@ static std::int64_t csr_rows(In1<std::int64_t> indptr, In1<std::int32_t> indices
                              const Formula &formula, std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                              std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale, Out1<double> losses, Out2<T> grad_coef_t,
                              Out1<double> grad_intercept) {
-    const softgrad::SparseCall<T> call{rows_of<T>(formula, indptr.shape(0) - 1, coef_t.shape(1), labels, targets, row_weight,
-                                                  share, std::nullopt, scale, losses),
+    std::vector<double> moved;
+    const softgrad::SparseCall<T> call{rows_of<T>(formula, indptr.shape(0) - 1, coef_t.shape(1), labels, targets, row_weight, share,
+                                                  scale, losses, moved),
                                        indptr.data(), indices.data(), data.data(), coef_t.data(), intercept.data(),
                                        grad_coef_t.data(), grad_intercept.data()};
     const Kernels &kernels = *current;
@@ -160,14 +174,12 @@ static std::int64_t csr_rows(In1<std::int64_t> indptr, In1<std::int32_t> indices
     else return kernels.sparse_double(call);
 }
 
-// No label is moved where scores are made on the way: it would have to be known before.
 #define ROW_ARGUMENTS                                                                                                        \
     nb::arg("formula"), nb::arg("labels").none(), nb::arg("targets").none(), nb::arg("row_weight").none(),                    \
         nb::arg("share").none(), nb::arg("scale"), nb::arg("losses").noconvert()
 
 template <class T> static void define(nb::module_ &m) {
-    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS,
-          nb::arg("moved").none());
+    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS);
     m.def("head_rows", &head_rows<T>, nb::arg("X").noconvert(), nb::arg("coef").noconvert(), nb::arg("intercept").noconvert(),
           ROW_ARGUMENTS, nb::arg("grad_coef").noconvert(), nb::arg("grad_intercept").noconvert(),
           nb::arg("grad_X").noconvert().none());
@@ -195,9 +207,12 @@ NB_MODULE(_native, m) {
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;
     nb::class_<Formula>(m, "Formula")
-        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &>(),
+        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &, double,
+                      const std::string &, Column, double, double>(),
              nb::arg("keep").none(), nb::arg("base").none(), nb::arg("shift").none(), nb::arg("slope"), nb::arg("slope_rest"),
-             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"));
+             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"), nb::arg("b") = 0.0,
+             nb::arg("margin") = "", nb::arg("margin_numbers") = nb::none(), nb::arg("margin_slope") = 1.0,
+             nb::arg("margin_slope_rest") = 0.0);
     define<float>(m);
     define<double>(m);
 }

@@ -1,8 +1,9 @@
 // Rows of scores, each turned into its loss and its gradient.
 #pragma once
 
+#include "entmax.hpp"
 #include "few.hpp"
-#include "many.hpp"
+#include "margin.hpp"
 
 namespace SOFTGRAD_ISA {
 
@@ -12,19 +13,27 @@ namespace SOFTGRAD_ISA {
 template <class T, class Heat>
 class Scorer {
    public:
-    explicit Scorer(const Rule<T> &rule) : rule(rule), few(rule), many(rule) {}
+    explicit Scorer(const Rule<T> &rule) : rule(rule), move(rule), few(rule), many(rule), entmax(rule) {}
 
     std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        if (rule.C <= FEW) return few(count, row, at, z, g);
-        for (int k = 0; k < count; k++)
-            if (!many(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
-        return -1;
+        if (rule.rows.moved) move(count, row, at, z);
+        if (rule.rows.formula.b > 0) return one_by_one(entmax, count, row, at, z, g);
+        return rule.C <= FEW ? few(count, row, at, z, g) : one_by_one(many, count, row, at, z, g);
     }
 
    private:
     const Rule<T> &rule;
+    const Mover<T> move;
     Few<T, Heat> few;
     Many<T, Heat> many;
+    Entmax<T> entmax;
+
+    template <class Row>
+    static std::int64_t one_by_one(Row &each, int count, const std::int64_t *row, const std::int64_t *at, const T *z, T *g) {
+        for (int k = 0; k < count; k++)
+            if (!each(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
+        return -1;
+    }
 };
 
 // Rows i to end that do not count get zeros.

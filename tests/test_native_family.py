@@ -1,4 +1,4 @@
-"""The compiled rows of the softmax family against the plain formula in float64, at sizes on both sides of every border between kernels."""
+"""The compiled rows of softmax and entmax losses against the plain formula in float64, on both sides of every border between kernels."""
 
 import numpy as np
 import pytest
@@ -65,6 +65,11 @@ MAKERS = {  # loss of C classes
     "arcface, focal, z-loss": lambda C: losses.compose(
         losses.AngularMargin(m2=0.5), losses.Scale(16.0), losses.Focal(2.0), losses.ZLoss(0.01), losses.Weights(omega(C))),
     "combined, smoothed": lambda C: losses.compose(losses.AngularMargin(0.9, 0.4, 0.15), losses.Scale(10.0), losses.Smoothed(0.1)),
+    "entmax": lambda C: losses.entmax(1.5),
+    "entmax 1.3, hot": lambda C: losses.compose(losses.Entmax(1.3), losses.Temperature(1.4), losses.Weights(omega(C))),
+    "entmax 1.05, smoothed": lambda C: losses.compose(losses.Entmax(1.05), losses.Smoothed(0.2, prior(C)), losses.Weights(omega(C))),
+    "sparsemax": lambda C: losses.compose(losses.Entmax(2.0), losses.Scale(0.7)),
+    "sparsemax, smoothed": lambda C: losses.compose(losses.Entmax(2.0), losses.Smoothed(0.1)),
     "sphereface": lambda C: losses.compose(losses.SphereMargin(4), losses.Scale(20.0)),
 }  # fmt: skip
 ANGLES = {"cosface", "arcface", "arcface, focal, z-loss", "combined, smoothed", "sphereface"}
@@ -149,7 +154,9 @@ def test_confident_rows_keep_their_digits(isa, name, dtype, C):
 
 @pytest.mark.parametrize("C", [1, 3, 40])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, "nothing"])
-@pytest.mark.parametrize("name", ["arcface", "cosface", "shifted", "focal", "label margin, smoothed", "z-loss"])
+@pytest.mark.parametrize("name", [
+    "arcface", "cosface", "shifted", "focal", "label margin, smoothed", "z-loss", "entmax", "entmax 1.05, smoothed",
+])  # fmt: skip
 def test_the_first_row_without_a_softmax_is_named(isa, name, poison, C):
     loss = MAKERS[name](C)
     schedule = schedule_for(loss, np.dtype(np.float64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softgrad.kernels import candidates, cosine, fused, native, tiled  # noqa: F401 - candidates offers a schedule
+from softgrad.kernels import cosine, fused, native, tiled
 from softgrad.losses.loss import Loss
 
 KERNELS: tuple[fused.AbstractKernel, ...] = (native.OnePass(), native.SparseRows(), tiled.Tiled(), cosine.CosineHead())

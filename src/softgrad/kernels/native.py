@@ -1,7 +1,8 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs softmax losses whose parts say how (`affine_map`, `at_label`, `kept`, `lse_squared`), with the curves that it has by name. What it
-cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module, and `status` says so.
+It runs softmax and entmax losses whose parts say how (`affine_map`, `kept`, `lse_squared`), with the curves and margins that it has by
+name. What it cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module, and
+`status` says so.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from numpy.typing import NDArray
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
 from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
-from softgrad.losses.softmax import Softmax, divided
 from softgrad.losses.weights import are_ones
 
 ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
-CURVES = "softgrad.losses.curves"  # a room that is not loaded before a loss is made
+LINKS, MARGINS = ("Softmax", "Entmax"), ("AngularMargin", "SphereMargin", "LabelMargin")  # as native/call.hpp names them
 FEW = 32  # classes up to which one pass in registers beats two matrix products
 
 
@@ -45,36 +45,57 @@ def status() -> str:
     return f"{module.isa()} (compiled: {', '.join(module.compiled())})"
 
 
+class Margin(NamedTuple):
+    """A part that moves the label's score, the slope of the maps before it, and its numbers: those of the part, or one for each class."""
+
+    name: str = ""
+    numbers: NDArray[np.float64] | None = None
+    slope: Fraction = Fraction(1)
+
+
 class Options(NamedTuple):
-    """A loss of the family as the compiled rows see it: u = slope z + shift, and a part that moves the label's score."""
+    """A loss of the family as the compiled rows see it: u = slope z + shift, or with a margin and no shift."""
 
     slope: Fraction
     shift: NDArray[Any] | float
-    margin: int | None  # its place among the maps of scores
+    margin: Margin
     z_loss: float
+    b: float  # alpha - 1 of entmax, 0 for softmax
+
+
+def _name(part: Any) -> str:
+    """What one of the library's own parts is called; its room is not loaded before a loss needs it."""
+    return type(part).__name__ if type(part).__module__.startswith("softgrad.losses.") else ""
 
 
 def options(loss: Loss) -> Options | None:
     """What the compiled rows are to do; None for a loss that has a part which they do not know."""
-    curve = type(loss.curve)
-    if module is None or curve.__module__ != CURVES or curve.__name__ not in module.curves():
+    curve, link = _name(loss.curve), _name(loss.link)
+    if module is None or curve not in module.curves() or link not in LINKS or loss.targets.kept is None or loss.weights.many:
         return None
-    if type(loss.link) is not Softmax or loss.targets.kept is None or loss.weights.many:
-        return None
-    slope, shift, margin, z_loss = Fraction(1), 0.0, None, 0.0
-    for k, phi in enumerate(loss.scores):
+    slope, shift, margin, z_loss = Fraction(1), 0.0, Margin(), 0.0
+    for phi in loss.scores:
         found = phi.affine_map()
         if found is not None:
             slope, shift = slope * found[0], float(found[0]) * shift + found[1]
-        elif phi.by_label and margin is None:
-            margin = k
+        elif _name(phi) in MARGINS and not margin.name:
+            numbers = [getattr(phi, field.name) for field in fields(phi)]  # type: ignore[arg-type] - parts are dataclasses
+            margin = Margin(type(phi).__name__, np.ravel(np.asarray(numbers, np.float64)), slope)
         else:
             return None
     for term in loss.terms:
         if term.lse_squared is None:
             return None
         z_loss += term.lse_squared
-    return None if margin is not None and np.any(shift) else Options(slope, shift, margin, z_loss)
+    b = loss.link.alpha - 1 if link == "Entmax" else 0.0  # type: ignore[attr-defined] - its name says so
+    if link == "Entmax" and (b <= 0 or margin.name or np.any(shift) or z_loss or curve != "Identity"):
+        return None
+    return None if margin.name and np.any(shift) else Options(slope, shift, margin, z_loss, b)
+
+
+def _pair(x: Fraction) -> tuple[float, float]:
+    """A number to twice the digits: its rounding, and what that leaves."""
+    return float(x), float(x - Fraction(float(x)))
 
 
 @lru_cache(maxsize=64)
@@ -86,16 +107,18 @@ def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
     omega = loss.weights.omega(n_classes)
     inside = omega if loss.curve.linear else np.ones(n_classes)
     keep, added = kept * inside, loss.targets.added(n_classes)
-    slope = float(known.slope)
     formula = module.Formula(  # type: ignore[union-attr]
         None if (keep == 1).all() else keep,
         inside * added if added.any() else None,
         np.broadcast_to(known.shift, n_classes).copy() if np.any(known.shift) else None,
-        slope,
-        float(known.slope - Fraction(slope)),
+        *_pair(known.slope),
         known.z_loss,
         type(loss.curve).__name__,
         [float(getattr(loss.curve, field.name)) for field in fields(loss.curve)],  # type: ignore[arg-type] - parts are dataclasses
+        known.b,
+        known.margin.name,
+        known.margin.numbers,
+        *_pair(known.margin.slope),
     )
     return formula, known.z_loss != 0 or not loss.curve.linear
 
@@ -111,23 +134,10 @@ def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dty
 
 
 def _score_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
-    margin = options(loss).margin  # type: ignore[union-attr] - asked before
-    if margin is not None and rows.y.ndim == 2:
+    if rows.y.ndim == 2 and options(loss).margin.name:  # type: ignore[union-attr] - asked before
         return plain(loss, rows, out, scale, losses)
     arguments = _arguments(loss, rows.y, rows.r, rows.z.shape[1], rows.z.dtype, scale)
-    return module.score_rows(rows.z, out, *arguments, losses, None if margin is None else moved(loss, margin, rows))  # type: ignore[union-attr]
-
-
-def moved(loss: Loss, margin: int, rows: Rows) -> NDArray[np.float64]:
-    """The labels' scores as the rows are to see them, before the common slope: hi, lo and their slope (n, 3)."""
-    z = rows.z[np.arange(len(rows.y)), rows.y].astype(np.float64)
-    u, before = (z, np.zeros_like(z)), loss.scores[:margin]
-    for phi in before:
-        u = phi.forward(u, rows.y)
-    u, slope = loss.scores[margin].at_label(u, rows.y)
-    for phi in before:
-        u = divided(u, float(phi.affine_map()[0]))  # type: ignore[index] - asked before
-    return np.column_stack([*u, slope])
+    return module.score_rows(rows.z, out, *arguments, losses)  # type: ignore[union-attr]
 
 
 def unbent(loss: Loss) -> tuple[Loss, int] | None:
@@ -175,9 +185,9 @@ if module is not None:
 
 
 def _without_margin(loss: Loss) -> str:
-    """Why a head cannot be fused with a loss: a label's score is moved by Python, and would have to be known before."""
+    """Why a head cannot be fused with a loss: margins need labels, and a head is chosen before it is known whether there are any."""
     known = options(loss)
-    return "" if known is not None and known.margin is None and loss.head.linear else "runs softmax losses of a linear head without margins"
+    return "" if known is not None and not known.margin.name and loss.head.linear else "runs softmax losses of a linear head without margins"
 
 
 class OnePass(AbstractKernel):

@@ -47,10 +47,6 @@ class AbstractMargin(AbstractScores):
         lo[at] *= slope
         return u, lo
 
-    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
-        phi, slope, _ = self.of_cosine(z[0])
-        return (phi, z[1] * slope), slope
-
     def slope(self, z: Pair, y: NDArray[Any]) -> Floats:
         at, slope = (np.arange(len(z[0])), labels(y)), np.ones_like(z[0])
         slope[at] = self.of_cosine(z[0][at])[1]

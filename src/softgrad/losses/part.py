@@ -96,10 +96,6 @@ class AbstractScores(ABC):
         """(alpha, beta) where u = alpha z + beta for every row, beta (C,) or 0: what compiled rows can do. Else None."""
         return None
 
-    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
-        """phi and phi' at the scores z (n,) of labels y (n,), where only these are moved (by_label): what compiled rows ask for."""
-        raise NotImplementedError
-
     @abstractmethod
     def forward(self, z: Pair, y: NDArray[Any]) -> Pair:
         """u = phi(z) as an unevaluated pair."""

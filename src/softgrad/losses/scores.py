@@ -200,10 +200,6 @@ class LabelMargin(AbstractScores):
         u, lo = two_difference(z[0], m)
         return u, lo + z[1]
 
-    def at_label(self, z: Pair, y: NDArray[Any]) -> tuple[Pair, Floats]:
-        u, lo = two_difference(z[0], np.asarray(self.margins)[y])
-        return (u, lo + z[1]), np.ones(len(y))
-
     def slope(self, z: Pair, y: NDArray[Any]) -> float:
         return 1.0
 
