@@ -8,13 +8,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays
+from softgrad import arrays, siblings
 from softgrad.losses import HXE, HierarchicalSoftmax, Tree, compose
 from softgrad.losses.loss import Loss, log_probabilities
 from softgrad.losses.tree import parents_of
 from softgrad.solved_classifier import AbstractSolvedClassifier
+from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import AbstractSolver, State
+from softgrad.solvers.solver import AbstractSolver, Callback, State
+from softgrad.training import Fit, Problem, Start
 
 Levels = str | Sequence[int] | Mapping[Any, Any]
 
@@ -93,6 +95,12 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
         self._solve(problem, solver, start if same else None)
         self.classes_ = classes
         return self
+
+    def _fitted(self, problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None) -> Fit:
+        """A hierarchical softmax falls apart into its nodes' softmaxes where rows can be picked."""
+        if isinstance(problem.loss.link, HierarchicalSoftmax) and isinstance(solver, LBFGS) and not problem.on_disk:
+            return siblings.fit(problem, self.tree_, solver, start, callback)
+        return super()._fitted(problem, solver, start, callback)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Log-probabilities of the classes (N, C); for two, the second's less the first's (N,)."""

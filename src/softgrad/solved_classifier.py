@@ -16,7 +16,7 @@ from softgrad.linear_classifier import AbstractLinearClassifier
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import AbstractSolver, State
+from softgrad.solvers.solver import AbstractSolver, Callback, State
 from softgrad.training import Fit, Problem, Start, fit
 
 KINKS = "a loss with kinks has no gradient that vanishes at its optimum: the lowest point is kept; raise max_iter, or use solver=SGD(...)"
@@ -77,13 +77,16 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         callback = self.callback if bar is None else bar
         try:
             if not isinstance(solver, SGD):
-                return fit(problem, solver, start, callback)
+                return self._fitted(problem, solver, start, callback)
             if problem.on_disk:
                 arrays.refuse("fit(X)", "mini-batches are drawn from rows in memory", "rows on disk", "leave solver at 'auto'")
             return descend(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))[0]
         finally:
             if bar is not None:
                 bar.clear()
+
+    def _fitted(self, problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None) -> Fit:
+        return fit(problem, solver, start, callback)
 
     def _warn(self, problem: Problem) -> None:
         result = self.result_
