@@ -17,7 +17,7 @@ from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, Callback, State
-from softgrad.training import Fit, Problem, Start, fit
+from softgrad.training import Fit, Problem, Start, Steps, fit, step
 
 KINKS = "a loss with kinks has no gradient that vanishes at its optimum: the lowest point is kept; raise max_iter, or use solver=SGD(...)"
 
@@ -33,6 +33,7 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
     verbose: int
     callback: Callable[[State], None] | None
     loss_curve_: list[float]
+    _steps = Steps()  # of partial_fit
 
     def _parameters(self) -> dict[str, Any]:
         plain = ("fit_intercept", "tol", "max_iter", "warm_start")
@@ -67,6 +68,14 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
         if found.result.advice:
             self._warn(problem)
+
+    def _step(self, problem: Problem, start: Start | None) -> Start:
+        """Coefficients after a stochastic step on a batch."""
+        coef, intercept, steps = step(problem, start, self._steps)
+        if not np.isfinite(coef).all():
+            arrays.finite_features("partial_fit(X)", problem.X, problem.r)
+        self._steps, self.n_iter_ = steps, np.array([steps.count], np.int32)
+        return coef, intercept
 
     def _laid_out(self, found: Fit) -> Start:
         """coef_ and intercept_ of a fit: a row for every score."""
