@@ -175,3 +175,37 @@ def test_other_classifiers_name_it():
     loss = losses.compose(losses.HierarchicalSoftmax((-1, -1, 0, 0)))
     with pytest.raises(softgrad.SoftgradError, match="HierarchicalClassifier"):
         SoftmaxClassifier(loss=loss).fit(np.eye(4), [0, 1, 2, 3])
+
+
+@each
+def test_partial_fit_approaches_the_optimum(kind, tmp_path):
+    X, y = digits()
+    best = HierarchicalClassifier(loss=kind).fit(X, y)
+    model, rng = HierarchicalClassifier(loss=kind), np.random.default_rng(0)
+    for _ in range(300):
+        batch = rng.choice(len(y), 50, replace=False)
+        model.partial_fit(X[batch], y[batch], classes=PATHS)
+    assert model.nodes_ == best.nodes_
+    assert model.score(X, y) > 0.7
+    assert model.n_iter_[0] == 300
+    best.save(tmp_path / "m")
+    assert (softgrad.load(tmp_path / "m").partial_fit(X, y).coef_ == best.partial_fit(X, y).coef_).all()
+
+
+@each
+def test_partial_fit_of_labels_side_by_side_is_a_softmaxs(kind):
+    X, y = load_iris(return_X_y=True)
+    flat, plain = HierarchicalClassifier(loss=kind, class_weight={0: 2, 1: 1, 2: 1}), SoftmaxClassifier(class_weight={0: 2, 1: 1, 2: 1})
+    for k in range(0, 150, 30):
+        for model in (flat, plain):
+            model.partial_fit(X[k::7], y[k::7], classes=range(3), sample_weight=np.linspace(0, 1, len(y[k::7])))
+    np.testing.assert_allclose(flat.coef_, plain.coef_, rtol=1e-12)
+    np.testing.assert_allclose(flat.intercept_, plain.intercept_, rtol=1e-12)
+
+
+def test_partial_fit_refuses():
+    X, y = digits()
+    with pytest.raises(softgrad.SoftgradError, match="first call"):
+        HierarchicalClassifier().partial_fit(X, y)
+    with pytest.raises(softgrad.SoftgradError, match=r"among classes_.*'line/1'"):
+        HierarchicalClassifier().partial_fit(X[1:2], y[1:2], classes=["a/b", "a/c"])

@@ -15,16 +15,8 @@ import softgrad
 from softgrad import MultiLabelClassifier, losses
 from softgrad.solvers.sgd import SGD
 
-OTHER_LABELS = dict.fromkeys(
-    ("check_classifiers_classes", "check_classifiers_train", "check_decision_proba_consistency", "check_estimators_dtypes",
-     "check_sample_weights_pandas_series", "check_sample_weights_not_an_array", "check_sample_weights_shape", "check_fit2d_1feature",
-     "check_estimator_sparse_array", "check_estimator_sparse_matrix", "check_sample_weights_not_overwritten",
-     "check_classifier_data_not_an_array", "check_classifier_not_supporting_multiclass"),
-    "passes labels that are not yes or no (2, names, one class a row), or expects probabilities of no and of yes",
-)  # fmt: skip
 
-
-@parametrize_with_checks([MultiLabelClassifier()], expected_failed_checks=lambda _: OTHER_LABELS, xfail_strict=True)
+@parametrize_with_checks([MultiLabelClassifier()], xfail_strict=True)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -127,7 +119,8 @@ def test_rows_on_disk_and_without_weight(tmp_path):
 
 
 @pytest.mark.parametrize(("y", "rule"), [
-    ([0, 1, 0, 1], "column for each class"),
+    ([0, 1, 2, 1], r"two values.*\(N, C\).*3 values"),
+    ([[[0, 1]], [[1, 0]], [[1, 1]], [[0, 0]]], "dim 3|column for each class"),
     ([[0, 1], [2, 0], [1, 1], [0, 0]], "0 and 1 only.*row 1"),
     ([[0.0, 1], [0.5, 0], [1, 1], [0, 0]], "continuous"),
 ])  # fmt: skip
@@ -139,3 +132,59 @@ def test_other_targets_are_refused(y, rule):
 def test_other_losses_are_refused():
     with pytest.raises(softgrad.SoftgradError, match=r"yes or no for each class.*Softmax"):
         MultiLabelClassifier(loss=losses.cross_entropy()).fit(np.eye(2), np.eye(2, dtype=int))
+
+
+@pytest.mark.parametrize("values", [(0, 1), (-1, 1), ("no", "yes"), (True, False)])
+def test_one_label_of_two_values_is_a_logistic_regression(values, tmp_path):
+    X, Y = problem()
+    y = np.array(values)[Y[:, 1]]
+    ours, other = MultiLabelClassifier(tol=1e-9).fit(X, y), LogisticRegression(tol=1e-9, max_iter=1000).fit(X, y)
+    assert (ours.classes_ == other.classes_).all()
+    np.testing.assert_allclose(ours.coef_, other.coef_, atol=1e-6)
+    assert (ours.predict(X) == other.predict(X)).all()
+    np.testing.assert_allclose(ours.decision_function(X), other.decision_function(X), atol=1e-5)
+    np.testing.assert_allclose(ours.predict_proba(X), other.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(np.exp(ours.predict_log_proba(X)), ours.predict_proba(X), rtol=1e-12)
+    ours.save(tmp_path / "m")
+    assert (softgrad.load(tmp_path / "m").predict(X) == ours.predict(X)).all()
+    assert ours.predict_log_proba(1e4 * X).min() < -1e3  # of no and of yes, both accurate near 0
+
+
+@pytest.mark.parametrize("loss", [None, losses.asymmetric(), losses.zlpr()], ids=["sigmoid", "asymmetric", "zlpr"])
+def test_partial_fit_approaches_the_optimum(loss):
+    X, Y = problem()
+    best = MultiLabelClassifier(loss=loss).fit(X, Y).result_.value
+    model, rng = MultiLabelClassifier(loss=loss), np.random.default_rng(0)
+    the_loss = losses.binary_cross_entropy() if loss is None else loss
+    nothing = the_loss(np.zeros(Y.shape), Y)
+    for _ in range(400):
+        batch = rng.choice(300, 30, replace=False)
+        model.partial_fit(X[batch], Y[batch])
+    value = softgrad.linear_value_and_grad(X, Y, model.coef_, model.intercept_, loss=the_loss, l2=1 / 300)[0]
+    assert nothing - value > 0.6 * (nothing - best)
+    assert model.n_iter_[0] == 400
+    assert model.classes_.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_partial_fit_of_one_label_goes_on_from_fit_and_from_a_file(tmp_path):
+    X, Y = problem()
+    y = np.array(["no", "yes"])[Y[:, 0]]
+    model = MultiLabelClassifier().partial_fit(X[:1], y[:1], classes=["yes", "no"])  # a batch may hold one of the two
+    assert model.partial_fit(X, y).predict(X).shape == (300,)
+    model = MultiLabelClassifier().fit(X, Y)
+    model.save(tmp_path / "m")
+    assert (softgrad.load(tmp_path / "m").partial_fit(X, Y).coef_ == model.partial_fit(X, Y).coef_).all()
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda X, Y: MultiLabelClassifier().partial_fit(X, Y[:, 0]), "both values"),
+    (lambda X, Y: MultiLabelClassifier().partial_fit(X, Y[:, 0], classes=[0, 1, 2]), "3 values"),
+    (lambda X, Y: MultiLabelClassifier().partial_fit(X, Y[:, 0], classes=[1, 2]), "0 in row"),
+    (lambda X, Y: MultiLabelClassifier().fit(X, Y).partial_fit(X, Y[:, :3]), "tell of 5 classes.*3"),
+    (lambda X, Y: MultiLabelClassifier().fit(X, Y[:, 0]).partial_fit(X, Y[:, :2]), "tell of 1 classes.*2"),
+    (lambda X, Y: MultiLabelClassifier().fit(X, Y).partial_fit(X[:, 1:], Y), "12 features"),
+    (lambda X, Y: MultiLabelClassifier().partial_fit(np.where(np.arange(300)[:, None] == 7, np.nan, X), Y), "row 7"),
+])  # fmt: skip
+def test_partial_fit_refuses(call, words):
+    with pytest.raises(softgrad.SoftgradError, match=words):
+        call(*problem())

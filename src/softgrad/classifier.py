@@ -16,7 +16,7 @@ from softgrad.losses.loss import Loss
 from softgrad.solved_classifier import AbstractSolvedClassifier
 from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, State
-from softgrad.training import Fit, Start, Steps, step
+from softgrad.training import Fit, Start, Steps
 
 
 class SoftmaxClassifier(AbstractSolvedClassifier):
@@ -110,11 +110,7 @@ class SoftmaxClassifier(AbstractSolvedClassifier):
         r = self._row_weights("partial_fit", sample_weight, self.classes_, numbers)
         problem = self._problem(X, numbers, r, len(self.classes_), 1 / (C * (self._steps.seen + float(r.sum()))))
         start = (self.coef_, self.intercept_) if hasattr(self, "coef_") else None
-        coef, intercept, steps = step(*as_softmax(problem, start), self._steps)
-        if not np.isfinite(coef).all():
-            arrays.finite_features("partial_fit(X)", X, r)
-        self.coef_, self.intercept_ = as_one_row(coef, intercept, self._loss())
-        self._steps, self.n_iter_ = steps, np.array([steps.count], np.int32)
+        self.coef_, self.intercept_ = as_one_row(*self._step(*as_softmax(problem, start)), self._loss())
         return self
 
     def _numbers(self, y: NDArray[Any]) -> NDArray[np.intp]:

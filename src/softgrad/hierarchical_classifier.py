@@ -7,14 +7,17 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import column_or_1d
 
-from softgrad import arrays
+from softgrad import arrays, siblings
 from softgrad.losses import HXE, HierarchicalSoftmax, Tree, compose
 from softgrad.losses.loss import Loss, log_probabilities
 from softgrad.losses.tree import parents_of
 from softgrad.solved_classifier import AbstractSolvedClassifier
+from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import AbstractSolver, State
+from softgrad.solvers.solver import AbstractSolver, Callback, State
+from softgrad.training import Fit, Problem, Start, Steps
 
 Levels = str | Sequence[int] | Mapping[Any, Any]
 
@@ -91,8 +94,31 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
         problem = self._problem(X, numbers, r, len(classes), 1 / (C * float(r.sum())))
         same = start is not None and self.nodes_ == before and start[0].shape == (problem.n_classes, X.shape[1])
         self._solve(problem, solver, start if same else None)
-        self.classes_ = classes
+        self.classes_, self._steps = classes, Steps()
         return self
+
+    def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """One stochastic step on a batch; the first call must name all classes. The rate follows from a bound on the Hessian."""
+        C, _ = self._checked()
+        first = not hasattr(self, "classes_")
+        X, y = self._validated("partial_fit", X, y, reset=first)
+        if first:
+            if classes is None:
+                arrays.refuse("partial_fit(classes)", "must name all classes in the first call", "None", "pass classes=np.unique(labels)")
+            names = np.unique(column_or_1d(classes))
+            self._grow(names)
+            self.classes_ = names
+        numbers = self._numbers("partial_fit", y)
+        r = self._row_weights("partial_fit", sample_weight, self.classes_, numbers)
+        problem = self._problem(X, numbers, r, len(self.classes_), 1 / (C * (self._steps.seen + float(r.sum()))))
+        self.coef_, self.intercept_ = self._step(problem, (self.coef_, self.intercept_) if hasattr(self, "coef_") else None)
+        return self
+
+    def _fitted(self, problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None) -> Fit:
+        """A hierarchical softmax falls apart into its nodes' softmaxes where rows can be picked."""
+        if isinstance(problem.loss.link, HierarchicalSoftmax) and isinstance(solver, LBFGS) and not problem.on_disk:
+            return siblings.fit(problem, self.tree_, solver, start, callback)
+        return super()._fitted(problem, solver, start, callback)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Log-probabilities of the classes (N, C); for two, the second's less the first's (N,)."""

@@ -112,8 +112,7 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
 
     def _validated(self, call: str, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """X as the kernels read it and y (N,), by scikit-learn's rules; whether X is finite is seen in the first pass."""
-        if isinstance(X, AbstractRowSource) and call == "partial_fit":
-            arrays.refuse(f"{call}(X)", "takes a batch of rows in memory", "rows on disk", "pass X[i:j], or call fit")
+        batch_in_memory(call, X)
         if hasattr(X, "shape") and hasattr(y, "shape") and len(X.shape) > 0 and len(y.shape) > 0 and X.shape[0] != y.shape[0]:
             arrays.refuse(f"{call}(y)", f"must have one label for each of the {X.shape[0]} rows of X", f"{y.shape[0]} labels", "align them")
         try:
@@ -194,6 +193,12 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
     def _linked(self, link: Callable[[Loss, NDArray[Any]], NDArray[Any]], z: NDArray[Any]) -> NDArray[Any]:
         full = z if z.shape[1] > 1 else np.hstack([-z / 2, z / 2])  # as they were in training: not every loss forgives a shift
         return link(self._loss(), full.astype(np.float64))
+
+
+def batch_in_memory(call: str, X: Any) -> None:
+    """Refuse rows on disk where a batch is asked for."""
+    if isinstance(X, AbstractRowSource) and call == "partial_fit":
+        arrays.refuse(f"{call}(X)", "takes a batch of rows in memory", "rows on disk", "pass X[i:j], or call fit")
 
 
 def class_log_probabilities(loss: Loss, z: Floats) -> Floats:

@@ -18,8 +18,8 @@ from softgrad.linear_classifier import AbstractLinearClassifier
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import AbstractSolver, State
-from softgrad.training import Fit, Problem, Start, fit
+from softgrad.solvers.solver import AbstractSolver, Callback, State
+from softgrad.training import Fit, Problem, Start, Steps, fit, step
 
 KINKS = "a loss with kinks has no gradient that vanishes at its optimum: the lowest point is kept; raise max_iter, or use solver=SGD(...)"
 
@@ -37,6 +37,7 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
     checkpoint: str | os.PathLike[str] | None = None
     resume: bool = False
     loss_curve_: list[float]
+    _steps = Steps()  # of partial_fit
 
     def _parameters(self) -> dict[str, Any]:
         plain = ("fit_intercept", "tol", "max_iter", "warm_start")
@@ -75,6 +76,14 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         if found.result.advice:
             self._warn(problem)
 
+    def _step(self, problem: Problem, start: Start | None) -> Start:
+        """Coefficients after a stochastic step on a batch."""
+        coef, intercept, steps = step(problem, start, self._steps)
+        if not np.isfinite(coef).all():
+            arrays.finite_features("partial_fit(X)", problem.X, problem.r)
+        self._steps, self.n_iter_ = steps, np.array([steps.count], np.int32)
+        return coef, intercept
+
     def _laid_out(self, found: Fit) -> Start:
         """coef_ and intercept_ of a fit: a row for every score."""
         return found.coef, found.intercept
@@ -84,13 +93,16 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         callback = self.callback if bar is None else bar
         try:
             if not isinstance(solver, SGD):
-                return fit(problem, solver, start, callback)
+                return self._fitted(problem, solver, start, callback)
             descent = Descent(problem, [Point(problem.l2)], solver, start, callback and (lambda _, state: callback(state)))
             keep(self.checkpoint, descent, resumed=self.resume)
             return descent.run()[0]
         finally:
             if bar is not None:
                 bar.clear()
+
+    def _fitted(self, problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None) -> Fit:
+        return fit(problem, solver, start, callback)
 
     def _warn(self, problem: Problem) -> None:
         result = self.result_
