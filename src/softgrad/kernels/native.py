@@ -187,7 +187,8 @@ if module is not None:
 def _without_margin(loss: Loss) -> str:
     """Why a head cannot be fused with a loss: margins need labels, and whether there are any is not known when it is chosen."""
     known = options(loss)
-    return "" if known is not None and not known.margin.name and loss.head.linear else "runs softmax losses of a linear head without margins"
+    able = known is not None and not known.margin.name and loss.head.linear
+    return "" if able else "runs softmax losses of a linear head without margins"
 
 
 class OnePass(AbstractKernel):
