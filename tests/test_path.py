@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_wine
 
 from softgrad import SoftgradError, checkpoint, kernels, precondition, threads, training
 from softgrad.blocks.block import Block
@@ -199,6 +200,21 @@ def test_an_interrupt_keeps_what_is_complete():
         walked(problem(), ended=lambda k: True, after=lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
 
 
+@pytest.mark.parametrize("missing", [0, 2])
+def test_a_fold_without_a_class_ends_at_the_precision_of_its_values(missing):
+    """Its optimum is at infinity: intercepts on the way there are large, and values rounded by them."""
+    X, y = load_wine(return_X_y=True)
+    R = np.stack([(y != missing).astype(float), np.ones(len(y))], axis=1)
+    l2 = 1 / (np.logspace(-4, 4, 6)[:4, None] * R.sum(axis=0))
+    path = Path(Problem(X, y, R.max(axis=1), 3, cross_entropy(), 0.0, True, 0), R, l2, LBFGS(tol=1e-8, max_iter=1000))
+    path.run()
+    assert {fit.result.status.converged for fit in path.fits.values()} == {True}
+    for k in range(4):
+        rest = y != missing
+        alone = Problem(X[rest], np.unique(y[rest], return_inverse=True)[1], np.ones(rest.sum()), 2, cross_entropy(), l2[k, 0], True, 0)
+        assert path.fits[k, 0].result.value == pytest.approx(training.fit(alone, SOLVER).result.value, rel=1e-5)
+
+
 class Killed(Exception):
     pass
 
@@ -267,7 +283,7 @@ def test_a_search_in_the_middle_of_a_line_goes_on(tmp_path):
     """Saved after a trial that was too long, when the lane still waits for the next one."""
     p, file, solver = problem(n=200, seed=3), tmp_path / "state", LBFGS(tol=1e-8, max_iter=1000, search=Search(c1=0.45, c2=0.46))
     whole, middle = Path(p, *folds(p, 3), solver), []
-    whole.after = lambda path: middle.extend([path.passes] if any(lane.run.line.tried for lane in path.lanes) else [])
+    whole.after = lambda path: middle.extend([path.passes] if any(lane.run.line.trials for lane in path.lanes) else [])
     whole.run()
     assert middle
     for n in middle[:2]:

@@ -190,6 +190,20 @@ def test_the_precision_of_the_type_ends_a_run():
     assert result.gradient_norm == min(state.gradient_norm for state in result.trace)
 
 
+@pytest.mark.parametrize("grain", [1e-9, 1e-7])
+def test_values_that_are_rounded_more_coarsely_than_is_said(grain):
+    """The search finds no lower value, and changes that do not shrink with the step say why."""
+
+    def function(gradient):
+        return Function(lambda x: 1 + 0.25 * np.sum(x**4) + grain * np.sin(1e9 * x.sum()), gradient, noise=1e-14)
+
+    result = LBFGS(tol=1e-12).minimize(function(lambda x: x**3), np.full(4, 3.0), identity(4))
+    assert result.status is Status.PRECISION
+    assert np.abs(result.parameters).max() < 3 * grain**0.25
+    wrong = LBFGS(tol=1e-12).minimize(function(lambda x: -1e-2 * x**3), np.full(4, 3.0), identity(4))
+    assert wrong.status is Status.LINE_SEARCH
+
+
 @pytest.mark.parametrize("wrong", [-1.0, -1e-3])
 def test_a_wrong_gradient_is_told(wrong):
     function = Function(lambda x: x @ x, lambda x: wrong * x)

@@ -41,10 +41,9 @@ def grid(arguments: Arguments, dataset: Any, scale: float, states: States, recor
             for j, fold in enumerate(folds):
                 trials = _fold(arguments, dataset, scale, states, points, fold, j, told)
                 interrupted = any(_status(trial) == STOPPED for trial in trials)
-                if interrupted and tried:
-                    break
-                tried.append(trials)
-                live.over |= {(p, j) for p in range(len(points))}
+                if not (interrupted and tried):
+                    tried.append(trials)
+                    live.over |= {(p, j) for p in range(len(points))}
                 if interrupted:
                     break
         except KeyboardInterrupt:

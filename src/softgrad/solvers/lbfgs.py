@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Ob
 from softgrad.solvers.vectors import add, combined, inner, products
 
 Vector = NDArray[np.floating]
+STEPS, ROUGH = 100, 10  # a step a hundredth as long, and a change that fell to no less than a tenth: of rounding, not of the function
+VANISHED = 1e-280  # |y|^2 whose quotients may be no numbers: an optimum at infinity is so flat in the end
 LEAST = 1e-2  # a value that goes to 0 need not be followed there
 HOLD = 1 << 31  # bytes of pairs at most: very long vectors get fewer than `memory`
 NEAR, FAR = 1 << 26, 8  # bytes of pairs beyond which there are no more than 8: a step goes through all of them, and took longer than a pass
@@ -66,8 +68,8 @@ class Pairs:
         self.sy = self.vy = np.empty((0, 0))  # s_i'y_j for i <= j, and v_i'y_j
 
     def add(self, s: Vector, y: Vector, v: Vector) -> None:
-        sy = inner(s, y)
-        if sy <= 1e-12 * math.sqrt(inner(s, s) * inner(y, y)):  # no curvature seen along s (non-convex, or noise): nothing was learnt
+        sy, yy = inner(s, y), inner(y, y)
+        if yy < VANISHED or sy <= 1e-12 * math.sqrt(inner(s, s) * yy):  # no curvature seen along s (non-convex, or noise)
             return
         old = 1 if len(self.kept) == self.memory else 0
         self.kept, self.sy, self.vy = self.kept[old:], self.sy[old:, old:], self.vy[old:, old:]
@@ -111,7 +113,7 @@ class Search:
 
 @dataclass
 class Line:
-    """A search under way: from `at` along d, the step between low and high, t to be tried next."""
+    """A search under way: from `at` along d, the step between low and high, t to be tried next; trials are pairs (t, phi(t) - phi(0))."""
 
     rule: Search
     noise: float
@@ -121,7 +123,7 @@ class Line:
     low: float = 0.0
     high: float = math.inf
     t: float = 1.0
-    tried: int = 0
+    trials: list[tuple[float, float]] = field(default_factory=list)
     best: Point | None = None
 
     def asked(self) -> Vector:
@@ -131,7 +133,8 @@ class Line:
 
     def over(self, new: Point) -> bool:
         """Judge the point at t: True when the search is over, with `best` (or without any)."""
-        slope, self.tried = inner(new.gradient, self.d), self.tried + 1
+        slope = inner(new.gradient, self.d)
+        self.trials.append((self.t, new.value - self.at.value))
         if self.falls(new, slope):
             self.best = new if new.value < self.at.value or slope >= self.rule.c2 * self.slope else self.best
             if slope >= self.rule.c2 * self.slope:
@@ -139,7 +142,17 @@ class Line:
             self.low, self.t = self.t, 2 * self.t if self.high == math.inf else (self.t + self.high) / 2
         else:
             self.high, self.t = self.t, self.between(new.value - self.at.value)
-        return self.tried >= self.rule.trials or self.high - self.low < 1e-10 * self.high
+        return len(self.trials) >= self.rule.trials or self.high - self.low < 1e-10 * self.high
+
+    @property
+    def rough(self) -> float:
+        """The largest change of the value that cannot be the function's, as it did not shrink where t did: rounding, whatever `noise` says.
+
+        The step to t / STEPS changes a function by about a STEPS-th of what the step to t does. Where scores are large, as on the way to an
+        optimum at infinity, the value is rounded more coarsely than its own size tells.
+        """
+        pairs = [(abs(near), abs(far)) for t, near in self.trials for s, far in self.trials if t * STEPS <= s]
+        return max((near for near, far in pairs if near * ROUGH > far), default=0.0)
 
     def falls(self, new: Point, slope: float) -> bool:
         if not (math.isfinite(new.value) and math.isfinite(slope)):
@@ -262,7 +275,7 @@ class Run:
             self.pairs.forget()
             self.aim()
             return
-        self.status = Status.PRECISION if self.flat(-self.line.slope) else Status.LINE_SEARCH
+        self.status = Status.PRECISION if self.flat(-self.line.slope, self.line.rough) else Status.LINE_SEARCH
 
     def watch(self, state: State, promised: float) -> None:
         """Steps that promise less than the value's rounding and leave the gradient as it was: the type's precision is reached."""
@@ -274,8 +287,8 @@ class Run:
             self.status, self.at = Status.PRECISION, self.best[1]
             self.trace.append(replace(self.best[0], passes=state.passes, iteration=state.iteration, seconds=state.seconds))
 
-    def flat(self, promised: float) -> bool:
-        return 0 < promised <= self.noise * abs(self.at.value)
+    def flat(self, promised: float, rough: float = 0.0) -> bool:
+        return 0 < promised <= max(self.noise * abs(self.at.value), rough)
 
     def result(self) -> Result:
         last = self.trace[-1]

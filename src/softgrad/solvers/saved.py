@@ -35,7 +35,7 @@ def pack(run: Run) -> tuple[dict[str, Any], Tensors]:
     if kept:
         tensors |= {name: np.stack([getattr(pair, name) for pair in kept]) for name in "syv"} | {"sy": run.pairs.sy, "vy": run.pairs.vy}
     if line is not None:
-        numbers["line"] = [line.slope, line.low, str(line.high), line.t, line.tried]
+        numbers["line"] = [line.slope, line.low, str(line.high), line.t, line.trials]
         tensors["d"] = line.d
         if line.best is not None:
             numbers["values"].append(line.best.value)
@@ -56,9 +56,9 @@ def unpack(
     if run.pairs.kept:
         run.pairs.sy, run.pairs.vy = tensors["sy"], tensors["vy"]
     if "line" in numbers:
-        slope, low, high, t, tried = numbers["line"]
+        slope, low, high, t, trials = numbers["line"]
         found = Point(tensors["line.theta"], numbers["values"][2], tensors["line.gradient"]) if "line.theta" in tensors else None
-        run.line = Line(solver.search, noise, run.at, tensors["d"], slope, low, float(high), t, tried, found)
+        run.line = Line(solver.search, noise, run.at, tensors["d"], slope, low, float(high), t, [(s, rise) for s, rise in trials], found)
     return run
 
 
