@@ -70,8 +70,8 @@ class Formula {
     Formula(std::optional<In1<double>> keep, std::optional<In1<double>> base, std::optional<In1<double>> shift, double slope,
             double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers, double b, double penalty,
             const std::string &margin, std::optional<In1<double>> margin_numbers, double margin_slope, double margin_slope_rest)
-        : keep(keep), base(base), shift(shift), margin_numbers(margin_numbers), slope(slope), slope_rest(slope_rest), z_loss(z_loss), b(b), penalty(penalty),
-          curve{}, margin{softgrad::Slid::none, pointer(margin_numbers), margin_slope, margin_slope_rest} {
+        : keep(keep), base(base), shift(shift), margin_numbers(margin_numbers), slope(slope), slope_rest(slope_rest), z_loss(z_loss),
+          b(b), penalty(penalty), curve{}, margin{softgrad::Slid::none, pointer(margin_numbers), margin_slope, margin_slope_rest} {
         const auto *found = std::find(std::begin(softgrad::CURVES), std::end(softgrad::CURVES), curve);
         if (found == std::end(softgrad::CURVES) || numbers.size() > std::size(this->curve.numbers))
             throw nb::value_error(("Formula(curve='" + curve + "'): not compiled").c_str());
@@ -80,13 +80,14 @@ class Formula {
         const auto *slid = std::find(std::begin(softgrad::MARGINS), std::end(softgrad::MARGINS), margin);
         if (slid == std::end(softgrad::MARGINS)) throw nb::value_error(("Formula(margin='" + margin + "'): not compiled").c_str());
         this->margin.shape = softgrad::Slid(slid - std::begin(softgrad::MARGINS));
-        if (moves() && (shift || !margin_numbers)) throw nb::value_error("Formula: a margin has numbers, and where it is no class is shifted");
+        if (moves() && (shift || !margin_numbers)) throw nb::value_error("Formula: a margin has numbers, and no class is shifted then");
     }
 
     softgrad::Formula of(std::size_t C) const {
         for (const auto &array : {keep, base, shift})
             if (array && array->shape(0) != C) throw nb::value_error("Formula: made for another number of classes");
-        if (margin.shape == softgrad::Slid::label && margin_numbers->shape(0) != C) throw nb::value_error("Formula: margins of other classes");
+        if (margin.shape == softgrad::Slid::label && margin_numbers->shape(0) != C)
+            throw nb::value_error("Formula: made for another number of classes");
         return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, penalty, curve, margin, b};
     }
 

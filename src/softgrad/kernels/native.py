@@ -155,7 +155,7 @@ def unbent(loss: Loss, targets: int = 1) -> tuple[Loss, int] | None:
 
 
 def _bent_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
-    """Maps that the compiled rows have not got are made here, in float64 while a tile is in cache; the rows do what follows, phi' the rest."""
+    """Maps that the compiled rows have not got are made here, in float64 while a tile is in cache; the rows follow, then phi'."""
     rest, k = unbent(loss, rows.y.ndim)  # type: ignore[misc] - asked before
     step = max(1, ROWS // rows.z.shape[1])
     for i in range(0, len(losses), step):
