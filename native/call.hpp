@@ -27,14 +27,15 @@ struct Margin {
 // What a loss asks, whatever the rows. A row i of scores z gives
 //   u_j    = slope x_j,   x_j = z_j + shift_j / slope, and x_y = moved_i, with a slope of its own, for the label y
 //   l_i    = sum_j a_j (log sum_k exp u_k - u_j),       a_j = keep_j q_ij + base_j
-//   loss_i = r_i (w_i f(l_i) + share_i z_loss (log sum_k exp u_k)^2),    w = 1 if f(l) = l, else share
+//   loss_i = r_i (w_i f(l_i) + share_i (z_loss (log sum_k exp u_k)^2 - penalty H_i)),    w = 1 if f(l) = l, else share;   H: entropy
 //   g_ij   = scale dloss_i / dz_ij
-// or, for b > 0, what entmax with alpha = 1 + b puts in the place of l_i; then nothing is shifted or moved, f(l) = l, and z_loss = 0.
+// or, for b > 0, what entmax with alpha = 1 + b puts in the place of l_i; then nothing is shifted or moved, f(l) = l, and
+// z_loss = penalty = 0. Where there is a penalty, nothing is shifted or moved.
 // A null pointer means: keep, row_weight, share are ones; base, shift zeros; no label is moved.
 struct Formula {
     const double *keep, *base, *shift;  // (C,)
     double slope, slope_rest;           // their sum is the slope, to twice the digits
-    double z_loss;
+    double z_loss, penalty;
     Curve curve;
     Margin margin;
     double b;

@@ -104,7 +104,8 @@ class Entmax {
         for (k = 0; k < near; k += LD) {
             const Pair<double> x = heat(below_top(load(d + k), m));
             const Doubles bd = b * x.hi;
-            store(c + k, (1 + bd) + (product_error<double>(all(b), x.hi, bd) + b * x.lo));      // all its digits where it nearly vanishes
+            // all its digits where it nearly vanishes
+            store(c + k, (1 + bd) + (product_error<double>(all(b), x.hi, bd) + b * x.lo));
             store(d + k, x.hi + x.lo);
         }
         for (k = near; k % LD; k++) c[k] = -1, d[k] = -2 / b;       // w < 0
@@ -189,7 +190,9 @@ class Entmax {
     void spread(std::int64_t i, const T *z, T *g, T m) {
         const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
         const Shares<T> aim = aims(i, y);
-        const auto slope_of = [&](T aj, double pj, double s) { return pj * (aj == aim.largest ? aim.others : aim.A - double(aj)) - double(aj) * s; };
+        const auto slope_of = [&](T aj, double pj, double s) {
+            return pj * (aj == aim.largest ? aim.others : aim.A - double(aj)) - double(aj) * s;
+        };
         const auto charge = [&](T aj, Cost it) { return aj > 0 ? double(aj) * it.loss : 0.0; };
         long double loss = charge(a[am], of_top());      // many equal terms in plain doubles were 800 eps off
         const double top_slope = slope_of(a[am], top.p, below);

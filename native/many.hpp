@@ -208,9 +208,7 @@ class Many {
     //   l = log(O + e^d) - d = log1p(O e^-d),   1 - p_y = O / (O + e^d),   p_j = e_j / (O + e^d)
     // The others are copied with -inf in its place: to split the row at the label, as was done before, cost half as much again.
     bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) {
-        sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(x + j, part.load(z + j, T(0))); });
-        x[y] = -INFINITE;
-        const T m = maximum<T>(x, rule.C);
+        const T m = copy_others(y, z);
         const double own = rule.rows.moved[3 * i];
         if (!(m < INFINITE && own < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
@@ -228,6 +226,19 @@ class Many {
         sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
         g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
         return true;
+    }
+
+    // x becomes the scores of the classes but y; their largest.
+    T copy_others(std::int64_t y, const T *z) {
+        Vec<T> m = all(T(-INFINITE));
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) {
+            const Vec<T> here = part.load(z + j, T(-INFINITE));
+            part.store(x + j, here);
+            m = larger(here, m);
+        });
+        x[y] = -INFINITE;
+        const T highest_of_all = highest<T>(m);
+        return z[y] == highest_of_all ? maximum<T>(x, rule.C) : highest_of_all;
     }
 
     // No other class is possible: the label has it all, unless it is impossible too, or a NaN was passed over.

@@ -63,11 +63,12 @@ class Mover {
 
     // row and at as `Scorer` has them.
     void operator()(int count, const std::int64_t *row, const std::int64_t *at, const T *z) const {
-        const double *numbers = margin.numbers;
+        const double *m = margin.numbers;
+        const auto on = [](auto angle) { return [angle](double c, std::int64_t) { return of_cosine(angle, c); }; };
         switch (margin.shape) {
-            case Slid::angular: return each(count, row, at, z, [&, of = Angular(numbers)](double c, std::int64_t) { return of_cosine(of, c); });
-            case Slid::sphere: return each(count, row, at, z, [&, of = Sphere(numbers)](double c, std::int64_t) { return of_cosine(of, c); });
-            case Slid::label: return each(count, row, at, z, [&](double c, std::int64_t y) { return Phi{c - numbers[y], 1.0}; });
+            case Slid::angular: return each(count, row, at, z, on(Angular(m)));
+            case Slid::sphere: return each(count, row, at, z, on(Sphere(m)));
+            case Slid::label: return each(count, row, at, z, [m](double c, std::int64_t y) { return Phi{c - m[y], 1.0}; });
             case Slid::none: break;
         }
     }

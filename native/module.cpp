@@ -68,10 +68,10 @@ template <class A> static auto pointer(const std::optional<A> &array) { return a
 class Formula {
    public:
     Formula(std::optional<In1<double>> keep, std::optional<In1<double>> base, std::optional<In1<double>> shift, double slope,
-            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers, double b,
+            double slope_rest, double z_loss, const std::string &curve, const std::vector<double> &numbers, double b, double penalty,
             const std::string &margin, std::optional<In1<double>> margin_numbers, double margin_slope, double margin_slope_rest)
-        : keep(keep), base(base), shift(shift), margin_numbers(margin_numbers), slope(slope), slope_rest(slope_rest), z_loss(z_loss), b(b),
-          curve{}, margin{softgrad::Slid::none, pointer(margin_numbers), margin_slope, margin_slope_rest} {
+        : keep(keep), base(base), shift(shift), margin_numbers(margin_numbers), slope(slope), slope_rest(slope_rest), z_loss(z_loss),
+          b(b), penalty(penalty), curve{}, margin{softgrad::Slid::none, pointer(margin_numbers), margin_slope, margin_slope_rest} {
         const auto *found = std::find(std::begin(softgrad::CURVES), std::end(softgrad::CURVES), curve);
         if (found == std::end(softgrad::CURVES) || numbers.size() > std::size(this->curve.numbers))
             throw nb::value_error(("Formula(curve='" + curve + "'): not compiled").c_str());
@@ -80,21 +80,22 @@ class Formula {
         const auto *slid = std::find(std::begin(softgrad::MARGINS), std::end(softgrad::MARGINS), margin);
         if (slid == std::end(softgrad::MARGINS)) throw nb::value_error(("Formula(margin='" + margin + "'): not compiled").c_str());
         this->margin.shape = softgrad::Slid(slid - std::begin(softgrad::MARGINS));
-        if (moves() && (shift || !margin_numbers)) throw nb::value_error("Formula: a margin has numbers, and where it is no class is shifted");
+        if (moves() && (shift || !margin_numbers)) throw nb::value_error("Formula: a margin has numbers, and no class is shifted then");
     }
 
     softgrad::Formula of(std::size_t C) const {
         for (const auto &array : {keep, base, shift})
             if (array && array->shape(0) != C) throw nb::value_error("Formula: made for another number of classes");
-        if (margin.shape == softgrad::Slid::label && margin_numbers->shape(0) != C) throw nb::value_error("Formula: margins of other classes");
-        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, curve, margin, b};
+        if (margin.shape == softgrad::Slid::label && margin_numbers->shape(0) != C)
+            throw nb::value_error("Formula: made for another number of classes");
+        return {pointer(keep), pointer(base), pointer(shift), slope, slope_rest, z_loss, penalty, curve, margin, b};
     }
 
     bool moves() const { return margin.shape != softgrad::Slid::none; }
 
    private:
     std::optional<In1<double>> keep, base, shift, margin_numbers;
-    double slope, slope_rest, z_loss, b;
+    double slope, slope_rest, z_loss, b, penalty;
     softgrad::Curve curve;
     softgrad::Margin margin;
 };
@@ -207,10 +208,10 @@ NB_MODULE(_native, m) {
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;
     nb::class_<Formula>(m, "Formula")
-        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &, double,
+        .def(nb::init<Column, Column, Column, double, double, double, const std::string &, const std::vector<double> &, double, double,
                       const std::string &, Column, double, double>(),
              nb::arg("keep").none(), nb::arg("base").none(), nb::arg("shift").none(), nb::arg("slope"), nb::arg("slope_rest"),
-             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"), nb::arg("b") = 0.0,
+             nb::arg("z_loss"), nb::arg("curve"), nb::arg("numbers"), nb::arg("b") = 0.0, nb::arg("penalty") = 0.0,
              nb::arg("margin") = "", nb::arg("margin_numbers") = nb::none(), nb::arg("margin_slope") = 1.0,
              nb::arg("margin_slope_rest") = 0.0);
     define<float>(m);

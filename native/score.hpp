@@ -2,6 +2,7 @@
 #pragma once
 
 #include "entmax.hpp"
+#include "entropy.hpp"
 #include "few.hpp"
 #include "margin.hpp"
 
@@ -13,12 +14,14 @@ namespace SOFTGRAD_ISA {
 template <class T, class Heat>
 class Scorer {
    public:
-    explicit Scorer(const Rule<T> &rule) : rule(rule), move(rule), few(rule), many(rule), entmax(rule) {}
+    explicit Scorer(const Rule<T> &rule)
+        : rule(rule), move(rule), few(rule), many(rule), entmax(rule), entropy(rule),
+          slopes(rule.rows.formula.penalty == 0 ? 0 : rule.C <= FEW ? rule.C * FEW_ROWS : rule.C) {}
 
     std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
         if (rule.rows.moved) move(count, row, at, z);
         if (rule.rows.formula.b > 0) return one_by_one(entmax, count, row, at, z, g);
-        return rule.C <= FEW ? few(count, row, at, z, g) : one_by_one(many, count, row, at, z, g);
+        return rule.rows.formula.penalty == 0 ? softmax(count, row, at, z, g) : penalised(count, row, at, z, g);
     }
 
    private:
@@ -27,6 +30,34 @@ class Scorer {
     Few<T, Heat> few;
     Many<T, Heat> many;
     Entmax<T> entmax;
+    const Entropy<T, Heat> entropy;
+    Buffer<T> slopes;       // of the entropies of some rows
+
+    std::int64_t softmax(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
+        return rule.C <= FEW ? few(count, row, at, z, g) : one_by_one(many, count, row, at, z, g);
+    }
+
+    std::int64_t penalised(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
+        const int group = rule.C <= FEW ? count : 1;
+        double entropies[FEW_ROWS];
+        std::int64_t bad = -1;
+        for (int first = 0; first < count && bad < 0; first += group) {
+            for (int k = 0; k < group; k++) entropies[k] = entropy(z + at[first + k], slopes + k * rule.C);
+            bad = softmax(group, row + first, at + first, z, g);
+            for (int k = 0; k < group; k++) penalise(row[first + k], entropies[k], slopes + k * rule.C, g ? g + at[first + k] : nullptr);
+        }
+        return bad;
+    }
+
+    void penalise(std::int64_t i, double entropy, const T *slopes, T *g) const {
+        const double weight = rule.share(i) * rule.rows.formula.penalty;
+        rule.rows.losses[i] += rule.row_weight(i) * weight * entropy;
+        if (!g) return;
+        const Vec<T> step = all(T(rule.step(i) * weight));
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) {
+            part.store(g + j, fma(part.load(slopes + j, T(0)), step, part.load(g + j, T(0))));
+        });
+    }
 
     template <class Row>
     static std::int64_t one_by_one(Row &each, int count, const std::int64_t *row, const std::int64_t *at, const T *z, T *g) {

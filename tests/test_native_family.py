@@ -57,6 +57,9 @@ MAKERS = {  # loss of C classes
     "z-loss": lambda C: losses.compose(losses.ZLoss(0.3), losses.Weights(omega(C))),
     "z-loss, smoothed, shifted": lambda C: losses.compose(losses.ZLoss(0.3), losses.Smoothed(0.1), losses.PriorShift(counts(C))),
     "focal, shifted, z-loss": lambda C: losses.compose(losses.Focal(3.0), losses.PriorShift(counts(C)), losses.ZLoss(0.01)),
+    "confidence penalty": lambda C: losses.compose(losses.ConfidencePenalty(0.3), losses.Weights(omega(C))),
+    "confidence penalty, hot, focal, z-loss": lambda C: losses.compose(
+        losses.ConfidencePenalty(0.1), losses.ZLoss(0.1), losses.Temperature(1.7), losses.Focal(2.0), losses.Smoothed(0.1)),
     "ldam": lambda C: losses.ldam(counts(C), s=30.0, head=losses.Linear()),
     "label margin after scale": lambda C: losses.compose(losses.Temperature(0.3), losses.LabelMargin(narrow(C))),
     "label margin, smoothed": lambda C: losses.compose(losses.LabelMargin(narrow(C)), losses.Smoothed(0.2), losses.Weights(omega(C))),
@@ -64,6 +67,8 @@ MAKERS = {  # loss of C classes
     "arcface": lambda C: losses.compose(losses.AngularMargin(m2=0.5), losses.Scale(64.0)),
     "arcface, focal, z-loss": lambda C: losses.compose(
         losses.AngularMargin(m2=0.5), losses.Scale(16.0), losses.Focal(2.0), losses.ZLoss(0.01), losses.Weights(omega(C))),
+    "arcface, shifted, hot": lambda C: losses.compose(
+        losses.AngularMargin(m2=0.5), losses.Scale(16.0), losses.PriorShift(counts(C)), losses.Temperature(0.7)),
     "combined, smoothed": lambda C: losses.compose(losses.AngularMargin(0.9, 0.4, 0.15), losses.Scale(10.0), losses.Smoothed(0.1)),
     "entmax": lambda C: losses.entmax(1.5),
     "entmax 1.3, hot": lambda C: losses.compose(losses.Entmax(1.3), losses.Temperature(1.4), losses.Weights(omega(C))),
@@ -72,7 +77,7 @@ MAKERS = {  # loss of C classes
     "sparsemax, smoothed": lambda C: losses.compose(losses.Entmax(2.0), losses.Smoothed(0.1)),
     "sphereface": lambda C: losses.compose(losses.SphereMargin(4), losses.Scale(20.0)),
 }  # fmt: skip
-ANGLES = {"cosface", "arcface", "arcface, focal, z-loss", "combined, smoothed", "sphereface"}
+ANGLES = {"cosface", "arcface", "arcface, shifted, hot", "arcface, focal, z-loss", "combined, smoothed", "sphereface"}
 MARGINS = ANGLES | {"ldam", "label margin after scale", "label margin, smoothed"}
 
 
@@ -129,8 +134,7 @@ def compare(loss, rows, dtype, tolerance):
 def test_rows_agree_with_the_plain_formula(isa, name, C, dtype):
     loss = MAKERS[name](C)
     compare(loss, rows_of(name, C, dtype), dtype, 64 * EPS[dtype])
-    if name not in MARGINS:
-        compare(loss, rows_of(name, C, dtype, "distributions"), dtype, 64 * EPS[dtype])
+    compare(loss, rows_of(name, C, dtype, "distributions"), dtype, 64 * EPS[dtype])
 
 
 @pytest.mark.parametrize("C", [4, 40])
@@ -156,6 +160,7 @@ def test_confident_rows_keep_their_digits(isa, name, dtype, C):
 @pytest.mark.parametrize("poison", [np.nan, np.inf, "nothing"])
 @pytest.mark.parametrize("name", [
     "arcface", "cosface", "shifted", "focal", "label margin, smoothed", "z-loss", "entmax", "entmax 1.05, smoothed",
+    "confidence penalty",
 ])  # fmt: skip
 def test_the_first_row_without_a_softmax_is_named(isa, name, poison, C):
     loss = MAKERS[name](C)

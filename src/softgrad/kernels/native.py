@@ -1,8 +1,8 @@
 """The compiled twin (native/*.cpp): rows of scores in place, one-pass heads for few classes, CSR rows. Loaded here, and only here.
 
-It runs softmax and entmax losses whose parts say how (`affine_map`, `kept`, `lse_squared`), with the curves and margins that it has by
-name. What it cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module, and
-`status` says so.
+It runs softmax and entmax losses whose parts say how (`affine_map`, `kept`, `lse_squared`, `log_p`), with the curves and margins that it
+has by name. What it cannot run it refuses; `tiled` or the plain formula take over. Without a compiler at build time there is no module,
+and `status` says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Sums
-from softgrad.losses.loss import Loss, Rows, Schedule, plain, schedules
+from softgrad.losses.loss import Loss, Rows, Schedule, schedules
 from softgrad.losses.weights import are_ones
 
 ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
@@ -60,6 +60,7 @@ class Options(NamedTuple):
     shift: NDArray[Any] | float
     margin: Margin
     z_loss: float
+    penalty: float
     b: float  # alpha - 1 of entmax, 0 for softmax
 
 
@@ -73,7 +74,7 @@ def options(loss: Loss) -> Options | None:
     curve, link = _name(loss.curve), _name(loss.link)
     if module is None or curve not in module.curves() or link not in LINKS or loss.targets.kept is None or loss.weights.many:
         return None
-    slope, shift, margin, z_loss = Fraction(1), 0.0, Margin(), 0.0
+    slope, shift, margin = Fraction(1), 0.0, Margin()
     for phi in loss.scores:
         found = phi.affine_map()
         if found is not None:
@@ -83,14 +84,14 @@ def options(loss: Loss) -> Options | None:
             margin = Margin(type(phi).__name__, np.ravel(np.asarray(numbers, np.float64)), slope)
         else:
             return None
-    for term in loss.terms:
-        if term.lse_squared is None:
-            return None
-        z_loss += term.lse_squared
-    b = loss.link.alpha - 1 if link == "Entmax" else 0.0  # type: ignore[attr-defined] - its name says so
-    if link == "Entmax" and (b <= 0 or margin.name or np.any(shift) or z_loss or curve != "Identity"):
+    if any(term.lse_squared is None and term.log_p is None for term in loss.terms):
         return None
-    return None if margin.name and np.any(shift) else Options(slope, shift, margin, z_loss, b)
+    z_loss, penalty = sum(term.lse_squared or 0.0 for term in loss.terms), sum(term.log_p or 0.0 for term in loss.terms)
+    b = loss.link.alpha - 1 if link == "Entmax" else 0.0  # type: ignore[attr-defined] - its name says so
+    around = int(bool(margin.name)) + int(np.any(shift))  # what stands around the plain scores: at most one thing, and none for some
+    if link == "Entmax" and (b <= 0 or around or loss.terms or curve != "Identity"):
+        return None
+    return None if around > 1 or (around and penalty) else Options(slope, shift, margin, z_loss, penalty, b)
 
 
 def _pair(x: Fraction) -> tuple[float, float]:
@@ -116,11 +117,12 @@ def _formula(loss: Loss, n_classes: int) -> tuple[Any, bool]:
         type(loss.curve).__name__,
         [float(getattr(loss.curve, field.name)) for field in fields(loss.curve)],  # type: ignore[arg-type] - parts are dataclasses
         known.b,
+        known.penalty,
         known.margin.name,
         known.margin.numbers,
         *_pair(known.margin.slope),
     )
-    return formula, known.z_loss != 0 or not loss.curve.linear
+    return formula, bool(loss.terms) or not loss.curve.linear
 
 
 atexit.register(_formula.cache_clear)  # before the module goes, which counts what is left of its objects
@@ -135,22 +137,24 @@ def _arguments(loss: Loss, y: NDArray[Any], r: NDArray[Any], n_classes: int, dty
 
 def _score_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
     if rows.y.ndim == 2 and options(loss).margin.name:  # type: ignore[union-attr] - asked before
-        return plain(loss, rows, out, scale, losses)
+        return _bent_rows(loss, rows, out, scale, losses)
     arguments = _arguments(loss, rows.y, rows.r, rows.z.shape[1], rows.z.dtype, scale)
     return module.score_rows(rows.z, out, *arguments, losses)  # type: ignore[union-attr]
 
 
-def unbent(loss: Loss) -> tuple[Loss, int] | None:
-    """What follows the last map that bends all scores (a soft cap), if the compiled rows can do it; and how many maps come before that."""
-    k = max((k + 1 for k, phi in enumerate(loss.scores) if not phi.affine and not phi.by_label), default=0)
-    rest = replace(loss, scores=loss.scores[k:])
-    plain_maps = k > 0 and not any(phi.by_label for phi in loss.scores[:k])
-    return (rest, k) if plain_maps and options(rest) is not None else None
+def unbent(loss: Loss, targets: int = 1) -> tuple[Loss, int] | None:
+    """What the compiled rows can do after as few maps of scores as may be, and how many these are; margins ask for labels, targets (n,)."""
+    for k in range(1, len(loss.scores) + 1):
+        rest = replace(loss, scores=loss.scores[k:])
+        known = options(rest)
+        if known is not None and (targets == 1 or not known.margin.name):
+            return rest, k
+    return None
 
 
 def _bent_rows(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: NDArray[np.float64]) -> int:
-    """Maps that bend scores are made here, in float64 while a tile is in cache; the compiled rows do what follows, phi' what is left."""
-    rest, k = unbent(loss)  # type: ignore[misc] - asked before
+    """Maps that the compiled rows have not got are made here, in float64 while a tile is in cache; the rows follow, then phi'."""
+    rest, k = unbent(loss, rows.y.ndim)  # type: ignore[misc] - asked before
     step = max(1, ROWS // rows.z.shape[1])
     for i in range(0, len(losses), step):
         part, tile = rows.part(slice(i, i + step)), slice(i, i + step)
@@ -188,7 +192,7 @@ def _without_margin(loss: Loss) -> str:
     """Why a head cannot be fused with a loss: margins need labels, and whether there are any is not known when it is chosen."""
     known = options(loss)
     able = known is not None and not known.margin.name and loss.head.linear
-    return "" if able else "runs softmax losses of a linear head without margins"
+    return "" if able else "runs softmax and entmax losses of a linear head without margins"
 
 
 class OnePass(AbstractKernel):

@@ -149,6 +149,7 @@ class AbstractTerm(ABC):
     shift_invariant: bool
     convex: bool
     lse_squared: float | None = None  # t = lse_squared (log sum exp u)^2: what compiled rows can do
+    log_p: float | None = None  # t = log_p sum_j p_j log p_j: likewise
 
     @abstractmethod
     def value_gradient(self, u: Pair) -> Pair:

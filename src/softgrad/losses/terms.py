@@ -76,6 +76,10 @@ class ConfidencePenalty(AbstractTerm):
     shift_invariant = True
     convex = False
 
+    @property
+    def log_p(self) -> float:  # type: ignore[override] - of each object, not of the class
+        return self.weight
+
     def value_gradient(self, u: Pair) -> Pair:
         x = exponentials(*u)
         p, mean, c = self._surprise(x)
