@@ -1,7 +1,7 @@
 """Losses with another link than softmax's, by the names that they go by.
 
-Those of one class for each row take class_weight (C,), at least 0, and ignore_index, the label of rows that do not count, as `cross_entropy`
-has them.
+Those of one class for each row take class_weight (C,), at least 0, and ignore_index, the label of rows that do not count, as
+`cross_entropy` has them.
 """
 
 from __future__ import annotations
