@@ -260,7 +260,7 @@ def _draw_saturation(axes: Axes, d: Diagnosis) -> None:
 def _draw_dilution(axes: Axes, d: Diagnosis) -> None:
     paper.plain(axes)
     wrong, many = ("wrong", d.classes - 1) if d.absences is None else ("absent", d.classes)
-    axes.set(xlabel=f"strongest {wrong} classes counted", ylabel=f"their share of the {wrong} classes' gradient (%)", ylim=(0, 104))
+    axes.set(xlabel=f"strongest {wrong} classes counted", ylabel=f"share of the {wrong} classes' gradient (%)", ylim=(0, 104))
     if not np.isfinite(d.effective):
         paper.said(axes, "Dilution: no row has a gradient by classes")
         return
@@ -286,7 +286,7 @@ def _draw_calibration(axes: Axes, d: Diagnosis) -> None:
     axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=paper.RED, linewidth=2.2, alpha=0.55)
     axes.scatter(x, y, s=18 + 500 * share, color=paper.BLUE, alpha=0.85, linewidths=0, zorder=3, clip_on=False)
     _beside(axes, "perfect", (0.1, 0.1), (6, -11))
-    _beside(axes, "area: share of rows", (0.02, 0.96), (0, 0))
+    _beside(axes, "area: share of rows" if d.absences is None else "area: share of answers", (0.02, 0.96), (0, 0))
     paper.said(axes, f"Calibration: {sure.partition(':')[0]} {c.confidence:.3f}, {true} {c.accuracy:.3f}, ECE {c.ece:.3f}")
 
 

