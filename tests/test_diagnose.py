@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from family import MEMBERS
+from family import CASES, MEMBERS
 
 import softgrad
 from softgrad import losses
@@ -88,14 +88,69 @@ def test_weights_are_copies_and_rows_that_do_not_count_are_not_read():
     assert a.dilution == pytest.approx(b.dilution)
 
 
-@pytest.mark.parametrize("name", [name for name, member in MEMBERS.items() if member.reads != "many"])
-def test_every_loss_of_the_family(name, tmp_path):
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_loss_of_the_family(name, kind):
     member = MEMBERS[name]
-    z, y, _, _ = member.rows(n=60)
+    z, y, _, _ = member.rows(kind, n=60)
     found = softgrad.diagnose(member.make(), z, y)
     assert str(found).startswith("saturation   ")
     assert all(len(line) < 140 for line in str(found).splitlines())
     assert np.isfinite(found.norms).all()
+
+
+YES = RNG.uniform(size=(200, 6)) < 0.3
+
+
+@pytest.mark.parametrize("loss", [losses.binary_cross_entropy(), losses.asymmetric(), losses.zlpr()], ids=["sigmoid", "asymmetric", "zlpr"])
+def test_yes_or_no_by_hand(loss):
+    w = RNG.uniform(0.2, 2, 200)
+    found = softgrad.diagnose(loss, Z, YES, sample_weight=w, bound=0.3, bins=4)
+    w = w / w.sum()
+    g, p = loss.value_and_grad(Z, YES, reduction="none")[1], 1 / (1 + np.exp(-Z))
+    norms, right = np.linalg.norm(g, axis=1), ((Z > 0) == YES).all(axis=1)
+    assert found.norms == pytest.approx(norms, rel=1e-12)
+    assert found.saturated == pytest.approx(w[norms < 0.3].sum())
+    assert found.saturated_wrong == pytest.approx(w[(norms < 0.3) & ~right].sum())
+    assert (found.right == right).all()
+    assert found.margins == pytest.approx([min(z if yes else -z for z, yes in zip(*row, strict=True)) for row in zip(Z, YES, strict=True)])
+    doubt = np.where(YES, 1 - p, p).max(axis=1)
+    assert found.certain == pytest.approx(w[doubt < 0.3].sum())
+    absent = [np.sort(np.abs(row[~yes]))[::-1] for row, yes in zip(g, YES, strict=True)]
+    pulled = [k for k, row in enumerate(absent) if row.sum() > 0]
+    strongest = sum(w[k] * absent[k][0] / absent[k].sum() for k in pulled) / w[pulled].sum()
+    assert found.dilution[0] == pytest.approx(strongest, rel=1e-10)
+    assert found.dilution[-1] == pytest.approx(1)
+    shares = [row.sum() / np.abs(g[k]).sum() for k, row in enumerate(absent)]
+    assert found.absences == pytest.approx(w @ shares, rel=1e-10)
+    cells = np.repeat(w / 6, 6).reshape(200, 6)
+    ece = sum(abs((cells * (YES - p))[(p >= b / 4) & (p < (b + 1) / 4)].sum()) for b in range(4))
+    assert found.calibration.ece == pytest.approx(ece, rel=1e-10)
+    assert found.calibration.accuracy == pytest.approx((cells * YES).sum())
+    assert "absent classes" in str(found)
+
+
+def test_one_label_by_itself_and_a_class_number_are_yes_or_no():
+    loss = losses.binary_cross_entropy()
+    one = softgrad.diagnose(loss, Z[:, :1], YES[:, :1])
+    assert one.calibration.accuracy == pytest.approx(YES[:, 0].mean())
+    assert one.classes == 1
+    named, told = softgrad.diagnose(loss, Z, Y), softgrad.diagnose(loss, Z, np.eye(6)[Y])
+    assert str(named) == str(told)
+
+
+def test_all_absent_rows_and_rows_without_a_gradient():
+    """Absences below the clip cost nothing: no dilution to tell of, and nothing divided by 0."""
+    found = softgrad.diagnose(losses.asymmetric(), np.full((3, 4), -9.0), np.zeros((3, 4)))
+    assert found.saturated == 1
+    assert np.isnan(found.effective)
+    assert np.isnan(found.absences)
+    assert len(str(found).splitlines()) == 4
+
+
+def test_the_picture_of_yes_or_no(tmp_path):
+    figure = softgrad.diagnose(losses.zlpr(), Z, YES).picture(tmp_path / "d.png")
+    assert [axes.get_xlabel() for axes in figure.axes][1:3] == ["strongest absent classes counted", "probability of yes"]
+    softgrad.diagnose(losses.asymmetric(), np.full((3, 4), -9.0), np.zeros((3, 4))).picture()
 
 
 def test_the_picture(tmp_path):
@@ -113,7 +168,6 @@ def test_the_picture(tmp_path):
     ("loss", "scores", "targets", "options", "words"),
     [
         ("focal", Z, Y, {}, r"diagnose\(loss\)"),
-        (losses.compose(losses.Sigmoid()), Z, Y, {}, "one class for each row"),
         (CE, Z[:, :1], 0 * Y, {}, "two classes"),
         (CE, Z, Y, {"sample_weight": np.zeros(200)}, "a row that counts"),
         (CE, Z, Y, {"bound": 0}, r"diagnose\(bound\)"),

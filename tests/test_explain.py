@@ -132,6 +132,32 @@ def test_command_composes_losses():
     assert "2.4888" in told
 
 
+@pytest.mark.parametrize(("word", "loss"), [
+    ("arcface", losses.arcface()),
+    ("ArcFace:30,m=0.4", losses.arcface(30, 0.4)),
+    ("cross-entropy:label_smoothing=0.1", losses.cross_entropy(0.1)),
+    ("focal", losses.focal()),
+    ("focal:3,temperature=2", losses.focal(3, temperature=2)),
+    ("logit_adjusted:counts=90/9/1,tau=2", losses.logit_adjusted([90, 9, 1], 2)),
+    ("sparsemax:ignore_index=-1", losses.sparsemax(ignore_index=-1)),
+    ("binary_cross_entropy", losses.binary_cross_entropy()),
+    ("weston-watkins:2", losses.weston_watkins(2)),
+])  # fmt: skip
+def test_command_knows_losses_by_name(word, loss):
+    assert loss_of([word]) == loss
+
+
+def test_every_named_loss_explains_a_row():
+    """Of cosines where it asks for them, counts where it needs them."""
+    needs = {"logit_adjusted": ":90/9/1", "balanced_softmax": ":90/9/1", "ldam": ":90/9/1", "l2_softmax": ":8", "normface": ":8"}
+    named = [name for name in losses.__all__ if getattr(getattr(losses, name), "__annotations__", {}).get("return") == "Loss"]
+    for name in set(named) - {"compose"}:
+        word = name + (":1,0.2,0.1" if name == "combined_margin" else needs.get(name, ""))
+        label = "0.1,0.5,0.2" if name == "distillation" else 1
+        assert "gradient" in done("explain", "--scores", "0.1,0.7,-0.3", "--label", label, "--loss", word, "--json")
+    assert len(named) > 20
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -139,7 +165,10 @@ def test_command_composes_losses():
         (["--scores", "1,two", "--label", "1"], 2, "numbers with commas"),
         (["--scores", "1,2", "--label", "-1"], 2, "--label"),
         (["--scores", "1,2", "--label", "2"], 1, "class numbers must be 0..1"),
-        (["--scores", "1,2", "--label", "1", "--loss", "nosuch"], 1, "parts are"),
+        (["--scores", "1,2", "--label", "1", "--loss", "nosuch"], 2, "arcface, asymmetric"),
+        (["--scores", "1,2", "--label", "1", "--loss", "smoothed:0.1", "arcface"], 2, "parts go together (angularmargin"),
+        (["--scores", "1,2", "--label", "1", "--loss", "arcface:q=1"], 1, "arcface has the numbers s, m"),
+        (["--scores", "1,2", "--label", "1", "--loss", "ldam"], 1, "ldam needs counts"),
         (["--scores", "1,2", "--label", "1", "--loss", "temperature"], 1, "Temperature needs T"),
         (["--scores", "1,2", "--label", "1", "--loss", "smoothed:mu=1"], 1, "has the numbers eps"),
         (["--scores", "1,2", "--label", "1", "--loss", "smoothed:2"], 1, "eps"),

@@ -289,3 +289,29 @@ def test_smooth_losses_reach_a_stationary_point(make):
     model = softgrad.SoftmaxClassifier(C=1.0, loss=make(), tol=1e-5, max_iter=500).fit(X, y)
     assert model.result_.status.name == "CONVERGED"
     assert model.score(X, y) > 0.8
+
+
+# ---- who counts -----------------------------------------------------------------------------------------------------
+
+ONE_CLASS = [
+    losses.entmax, losses.sparsemax, losses.crammer_singer, losses.weston_watkins, losses.squared_error, losses.brier, losses.bi_tempered,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", ONE_CLASS, ids=lambda make: make.__name__)
+def test_ignored_rows_and_class_weights_as_in_cross_entropy(make):
+    (z, y), omega = scores(40, 5), np.array([0.5, 2.0, 0.0, 1.3, 0.9])
+    y[::3] = -100
+    counted, spoilt = y != -100, np.where((y == -100)[:, None], np.nan, z)
+    plain, loss = make(), make(class_weight=omega, ignore_index=-100)
+    rows = plain(z[counted], y[counted], reduction="none") * omega[y[counted]]
+    assert loss(spoilt, y) == pytest.approx(rows.sum() / omega[y[counted]].sum(), rel=1e-13)
+    value, gradient = loss.value_and_grad(spoilt, y)
+    assert value == loss(spoilt, y)
+    assert (gradient[~counted] == 0).all()
+    assert make(ignore_index=-100)(spoilt, y) == pytest.approx(plain(z[counted], y[counted]), rel=1e-13)
+    assert make(ignore_index=3)(z[:4], [3, 3, 3, 3]) == 0
+    with pytest.raises(softgrad.SoftgradError, match=rf"{make.__name__}\(ignore_index\)"):
+        make(ignore_index=0.5)
+    with pytest.raises(softgrad.SoftgradError, match=rf"{make.__name__}\(class_weight\)"):
+        make(class_weight=[-1.0, 1.0])

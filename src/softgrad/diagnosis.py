@@ -4,18 +4,25 @@ saturation   g_i = dL_i/dz, saturated: |g_i| < bound;   margin m_i = z_y - max_{
 dilution     shares |g_ij| / sum_{k != y} |g_ik| of the wrong classes, strongest first; exp of their entropy: how many they are as good as
 calibration  ECE = sum_b n_b / N |accuracy_b - confidence_b|, bins of equal width, confidence = max p
 clipping     rows with |g_i| > max_norm
+
+Losses that ask yes or no of every class (y_ij in {0, 1}) are seen the same way, with
+
+margin       m_i = min_j (2 y_ij - 1) u_ij, the label that is worst off: a row is right where all its labels are
+dilution     over the absent classes, y_ij = 0; absences: sum over these |g_ij| / sum_j |g_ij|, what is left of the present ones beside them
+calibration  of p_ij against y_ij, over all rows and classes
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays, paper
-from softgrad.losses.loss import Loss, log_probabilities
+from softgrad.losses.loss import Loss, log_probabilities, predicted
+from softgrad.losses.sigmoid import softplus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +54,8 @@ class Diagnosis:
     below it: they are lost; certain, the share of rows with 1 - p_y below the bound. dilution (C - 1,), the mean share of the gradient of
     the wrong classes that goes to the k strongest; effective, how many wrong classes that is as good as. calibration, None where the loss
     has no probabilities, as then `certain`. quantiles of the norms, rows uncounted by weight; clipped, the share of rows above `max_norm`.
+    Of yes or no for each class: dilution (C,) over the absent classes, absences their mean share of the whole gradient (else None), the
+    calibration of yes: accuracy is how often it was.
     """
 
     classes: int
@@ -65,6 +74,7 @@ class Diagnosis:
     calibration: Calibration | None
     quantiles: dict[float, float]
     clipped: float
+    absences: float | None = None
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<13}{words}" for name, words in _told(self))
@@ -94,9 +104,10 @@ def diagnose(
     g_i = dL_i/dz; saturated: |g_i| < bound; dilution: share of |g_ij|, j != y, in the strongest; ECE = sum_b n_b/N |acc_b - conf_b|
 
     Parameters: loss of `softgrad.losses`; scores (N, C), C at least 2; targets, classes (N,) or shares of them (N, C), whose largest then
-    counts as the label; bound of gradients and of 1 - p_y; max_norm that a row's gradient would be clipped at; bins of equal width of the
-    confidence, the last one with 1 in it. Rows count by their weights; those that do not are not read.
-    Returns a `Diagnosis`. Raises SoftgradError for targets with several classes in a row, and as the loss does.
+    counts as the label, or yes and no for each class (N, C), yes above 1/2; bound of gradients and of 1 - p_y; max_norm that a row's
+    gradient would be clipped at; bins of equal width of the confidence, the last one with 1 in it. Rows count by their weights; those that
+    do not are not read.
+    Returns a `Diagnosis`. Raises SoftgradError as the loss does. A label by itself: its column of scores and of targets.
     Reference: Guo et al. 2017, arXiv 1706.04599 (calibration).
 
     >>> import softgrad
@@ -110,33 +121,62 @@ def diagnose(
     """
     if not isinstance(loss, Loss):
         arrays.refuse("diagnose(loss)", "must be a loss of softgrad.losses", arrays.shown(loss), "compose one")
-    if loss.link.reads == "many":
-        arrays.refuse("diagnose(loss)", "must read one class for each row", type(loss.link).__name__, "diagnose class by class")
     bound = arrays.number("diagnose(bound)", bound, 0, open_low=True)
     max_norm = arrays.number("diagnose(max_norm)", max_norm, 0, open_low=True)
     bins = arrays.whole("diagnose(bins)", bins, 1)
     z = arrays.scores("diagnose(scores)", scores)
     rows = loss.prepare("diagnose", z, targets, sample_weight)
-    classes = loss.link.classes(z.shape[1])
-    if classes < 2 or not rows.r.any():
+    classes, many = loss.link.classes(z.shape[1]), loss.link.reads == "many"
+    if classes < 2 - many or not rows.r.any():
         arrays.refuse("diagnose(scores)", "must have two classes and a row that counts", f"shape {z.shape}", "pass more of them")
     counted = rows.r > 0
     z, y = z[counted].astype(np.float64), rows.y[counted]
     _, g = loss.value_and_grad(z, y, reduction="none")
-    label, w = y if y.ndim == 1 else y.argmax(axis=1), rows.r[counted] / rows.r.sum()
+    w, norms = rows.r[counted] / rows.r.sum(), np.sqrt((g**2).sum(axis=1))
+    seen = (_yes_or_no if many else _one_class)(loss, z, y, g, w, bins)
+    below = norms < bound
+    certain = None if seen.doubt is None else float(w @ (seen.doubt < bound))
+    smallest = float(seen.margins[below].min()) if below.any() else np.nan
+    saturation = (float(w @ below), float(w @ (below & ~seen.right)), smallest, certain)
+    quantiles = dict(zip(QUANTILES, np.quantile(norms, QUANTILES).tolist(), strict=True))
+    rest = (*seen.dilution, seen.calibration, quantiles, float(w @ (norms > max_norm)), seen.absences)
+    return Diagnosis(classes, bound, max_norm, seen.margins, norms, seen.right, w, *saturation, *rest)
+
+
+class Seen(NamedTuple):
+    """What follows from how a link reads its targets; doubt is 1 - p of what is right."""
+
+    margins: Floats
+    right: NDArray[np.bool_]
+    doubt: Floats | None
+    dilution: tuple[Floats, float]
+    calibration: Calibration | None
+    absences: float | None
+
+
+def _one_class(loss: Loss, z: Floats, y: NDArray[Any], g: Floats, w: Floats, bins: int) -> Seen:
+    label, classes, each = y if y.ndim == 1 else y.argmax(axis=1), loss.link.classes(z.shape[1]), np.arange(len(z))
     log_p = _log_probabilities(loss, z)
     compared = log_p if z.shape[1] != classes and log_p is not None else z
-    margins, right = _margins(compared, label), compared.argmax(axis=1) == label
-    norms = np.sqrt((g**2).sum(axis=1))
-    below = norms < bound
-    certain = None if log_p is None else float(w @ (-np.expm1(log_p[np.arange(len(z)), label]) < bound))
-    smallest = float(margins[below].min()) if below.any() else np.nan
-    saturation = (float(w @ below), float(w @ (below & ~right)), smallest, certain)
+    doubt = None if log_p is None else -np.expm1(log_p[each, label])
     calibration = None if log_p is None else _calibration(np.exp(log_p.max(axis=1)), log_p.argmax(axis=1) == label, w, bins)
-    quantiles = dict(zip(QUANTILES, np.quantile(norms, QUANTILES).tolist(), strict=True))
-    dilution = _dilution(g, label, w) if g.shape[1] == classes else (np.full(classes - 1, np.nan), np.nan)
-    clipped = float(w @ (norms > max_norm))
-    return Diagnosis(classes, bound, max_norm, margins, norms, right, w, *saturation, *dilution, calibration, quantiles, clipped)
+    wrong = np.arange(g.shape[1]) != label[:, None]
+    dilution = _dilution(g, wrong, w, classes - 1) if g.shape[1] == classes else (np.full(classes - 1, np.nan), np.nan)
+    return Seen(_margins(compared, label), compared.argmax(axis=1) == label, doubt, dilution, calibration, None)
+
+
+def _yes_or_no(loss: Loss, z: Floats, y: NDArray[Any], g: Floats, w: Floats, bins: int) -> Seen:
+    C = z.shape[1]
+    yes = y > 0.5 if y.ndim == 2 else np.arange(C) == y[:, None]
+    u, lo = predicted(loss, z)
+    margins = np.where(yes, u + lo, -(u + lo)).min(axis=1)
+    size = np.abs(g)
+    total, absent = size.sum(axis=1), np.where(yes, 0.0, size).sum(axis=1)
+    some = total > 0
+    absences = float(w[some] @ (absent[some] / total[some]) / w[some].sum()) if some.any() else np.nan
+    p = loss.link.probabilities((u, lo))
+    calibration = _calibration(p.ravel(), yes.ravel(), np.repeat(w / C, C), bins)
+    return Seen(margins, margins > 0, np.exp(-softplus(margins)), _dilution(g, ~yes, w, C), calibration, absences)
 
 
 def _log_probabilities(loss: Loss, z: Floats) -> Floats | None:
@@ -152,11 +192,9 @@ def _margins(z: Floats, label: NDArray[Any]) -> Floats:
     return z[np.arange(len(z)), label] - others.max(axis=1)
 
 
-def _dilution(g: Floats, label: NDArray[Any], w: Floats) -> tuple[Floats, float]:
+def _dilution(g: Floats, wrong: NDArray[np.bool_], w: Floats, most: int) -> tuple[Floats, float]:
     """Mean share of the k strongest wrong classes, k = 1.., and how many classes the gradient is as good as; rows without any left out."""
-    size = np.abs(g)
-    size[np.arange(len(g)), label] = -1.0
-    size = np.sort(size, axis=1)[:, :0:-1]
+    size = np.sort(np.where(wrong, np.abs(g), 0.0), axis=1)[:, ::-1][:, :most]
     total = size.sum(axis=1)
     some = total > 0
     if not some.any():
@@ -181,15 +219,20 @@ def _told(d: Diagnosis) -> list[tuple[str, str]]:
     wrong = f"; {100 * d.saturated_wrong:.1f} % though wrong"
     told = [("saturation", f"{100 * d.saturated:.1f} % of rows have a gradient below {d.bound:g}{at}{wrong}")]
     if d.certain is not None:
-        told.append(("", f"{100 * d.certain:.1f} % of rows have 1 - p_y below {d.bound:g}"))
+        whose = "1 - p_y" if d.absences is None else "1 - p of every label's truth"
+        told.append(("", f"{100 * d.certain:.1f} % of rows have {whose} below {d.bound:g}"))
     if np.isfinite(d.effective):
         few = f", {100 * d.dilution[2]:.1f} % to the strongest 3" if d.classes > 4 else ""
-        one = f"of the gradient of {d.classes - 1} wrong classes {100 * d.dilution[0]:.1f} % goes to the strongest{few}"
+        wrong = f"{d.classes - 1} wrong classes" if d.absences is None else "absent classes"
+        one = f"of the gradient of {wrong} {100 * d.dilution[0]:.1f} % goes to the strongest{few}"
         told.append(("dilution", f"{one}; they are as good as {d.effective:.1f}"))
+    if d.absences is not None and np.isfinite(d.absences):
+        told.append(("", f"{100 * d.absences:.1f} % of the whole gradient is of absent classes"))
     if (c := d.calibration) is not None:
         way = "overconfident" if c.confidence > c.accuracy else "underconfident"
         bins = f"ECE {c.ece:.4f} in {len(c.counts)} bins, {way}"
-        told.append(("calibration", f"confidence {c.confidence:.4f}, accuracy {c.accuracy:.4f}: {bins}"))
+        sure, true = ("confidence", "accuracy") if d.absences is None else ("probability of yes", "share of yes")
+        told.append(("calibration", f"{sure} {c.confidence:.4f}, {true} {c.accuracy:.4f}: {bins}"))
     norms = f"median {d.quantiles[0.5]:.4g}, 95 % below {d.quantiles[0.95]:.4g}, largest {d.quantiles[1.0]:.4g}"
     return [*told, ("clipping", f"gradient norms: {norms}; a max-norm of {d.max_norm:g} clips {100 * d.clipped:.1f} % of rows")]
 
@@ -203,7 +246,8 @@ def _draw_saturation(axes: Axes, d: Diagnosis) -> None:
         k = drawn[d.right[drawn] == right]
         axes.scatter(d.margins[k], np.maximum(d.norms[k], 1e-300), s=11, color=colour, alpha=0.4, linewidths=0, label=name, rasterized=True)
     floor = max(d.quantiles[0.05] / 10, 1e-12)
-    axes.set(yscale="log", xlabel="margin: score of the label - largest other", ylabel="norm of the row's gradient")
+    margin = "score of the label - largest other" if d.absences is None else "score of the label that is worst off"
+    axes.set(yscale="log", xlabel=f"margin: {margin}", ylabel="norm of the row's gradient")
     axes.set_ylim(min(floor, d.bound / 10), 3 * max(d.quantiles[1.0], d.bound))
     axes.axhline(d.bound, color=paper.INK, linewidth=1, linestyle=(0, (4, 3)))
     _beside(axes, f"bound {d.bound:g}", (float(d.margins.min()), d.bound), (0, -11))
@@ -215,22 +259,24 @@ def _draw_saturation(axes: Axes, d: Diagnosis) -> None:
 
 def _draw_dilution(axes: Axes, d: Diagnosis) -> None:
     paper.plain(axes)
-    axes.set(xlabel="strongest wrong classes counted", ylabel="their share of the wrong classes' gradient (%)", ylim=(0, 104))
+    wrong, many = ("wrong", d.classes - 1) if d.absences is None else ("absent", d.classes)
+    axes.set(xlabel=f"strongest {wrong} classes counted", ylabel=f"share of the {wrong} classes' gradient (%)", ylim=(0, 104))
     if not np.isfinite(d.effective):
         paper.said(axes, "Dilution: no row has a gradient by classes")
         return
-    k = np.arange(1, min(d.classes, 21))
+    k = np.arange(1, min(many, 20) + 1)
     axes.plot(k, 100 * d.dilution[: len(k)], color=paper.BLUE, linewidth=1.9, marker="o", markersize=4.5)
-    axes.plot(k, 100 * k / (d.classes - 1), color=paper.SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot(k, 100 * k / many, color=paper.SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
     middle = k[len(k) // 2]
-    _beside(axes, "if all counted the same", (middle, 100 * middle / (d.classes - 1)), (8, -12))
+    _beside(axes, "if all counted the same", (middle, 100 * middle / many), (8, -12))
     axes.set_xticks(k if len(k) <= 10 else k[::2])
-    paper.said(axes, f"Dilution: {d.dilution[0]:.0%} goes to the strongest; {d.classes - 1} classes count as {d.effective:.1f}")
+    paper.said(axes, f"Dilution: {d.dilution[0]:.0%} goes to the strongest; {many} classes count as {d.effective:.1f}")
 
 
 def _draw_calibration(axes: Axes, d: Diagnosis) -> None:
     paper.plain(axes)
-    axes.set(xlabel="confidence: largest probability", ylabel="accuracy", xlim=(0, 1.01), ylim=(0, 1.03))
+    sure, true = ("confidence: largest probability", "accuracy") if d.absences is None else ("probability of yes", "share of yes")
+    axes.set(xlabel=sure, ylabel=true, xlim=(0, 1.01), ylim=(0, 1.03))
     if (c := d.calibration) is None:
         paper.said(axes, "Calibration: the loss has no probabilities")
         return
@@ -240,8 +286,8 @@ def _draw_calibration(axes: Axes, d: Diagnosis) -> None:
     axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=paper.RED, linewidth=2.2, alpha=0.55)
     axes.scatter(x, y, s=18 + 500 * share, color=paper.BLUE, alpha=0.85, linewidths=0, zorder=3, clip_on=False)
     _beside(axes, "perfect", (0.1, 0.1), (6, -11))
-    _beside(axes, "area: share of rows", (0.02, 0.96), (0, 0))
-    paper.said(axes, f"Calibration: confidence {c.confidence:.3f}, accuracy {c.accuracy:.3f}, ECE {c.ece:.3f}")
+    _beside(axes, "area: share of rows" if d.absences is None else "area: share of answers", (0.02, 0.96), (0, 0))
+    paper.said(axes, f"Calibration: {sure.partition(':')[0]} {c.confidence:.3f}, {true} {c.accuracy:.3f}, ECE {c.ece:.3f}")
 
 
 def _draw_clipping(axes: Axes, d: Diagnosis) -> None:

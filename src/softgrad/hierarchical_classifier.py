@@ -19,6 +19,8 @@ from softgrad.solvers.sgd import SGD
 from softgrad.solvers.solver import AbstractSolver, Callback, State
 from softgrad.training import Fit, Problem, Start, Steps
 
+CELLS = 1 << 20  # scores that a link works on at a time
+
 Levels = str | Sequence[int] | Mapping[Any, Any]
 
 
@@ -28,7 +30,8 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
     minimises  1/S sum_i s_i L(W x_i + b, y_i) + 1/(2 C S) |W|^2,   s_i = sample weight x class weight, S = sum_i s_i
 
     loss="hierarchical softmax" has a row of W for every node and a softmax over the children of each (`losses.HierarchicalSoftmax`);
-    loss="hxe" a row for every leaf and one softmax, whose mistakes cost more the higher they part from the label's path (`losses.HXE`).
+    loss="hxe" a row for every leaf and one softmax; every decision on the label's path counts by itself too, those next to the leaves most
+    (`losses.HXE`). On 1,016 occupations hierarchical softmax makes fewer and nearer mistakes than one softmax; HXE does not.
 
     Parameters: C > 0, inverse strength of the penalty, inf for none; levels, how a label names its path from the top: the text between
     the names ("/": "animal/cat"), the lengths of prefixes of a code ((2, 4): "11-1" lies under "11"), or a dict of label: path;
@@ -140,12 +143,19 @@ class HierarchicalClassifier(AbstractSolvedClassifier):
 
     def node_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities of all nodes (N, nodes_): a node's is the sum of its children's."""
-        z = self._scores("node_proba", X).astype(np.float64)
-        return self._link.node_probabilities((z, np.zeros_like(z)))
+        return self._by_pieces(lambda z: self._link.node_probabilities((z, np.zeros_like(z))), self._scores("node_proba", X))
 
     def distance(self, y: ArrayLike, predicted: ArrayLike) -> NDArray[np.intp]:
         """Edges of the tree between labels (N,) and others (N,): how bad each mistake is, 0 for none."""
         return self.tree_.distance(*(self._numbers("distance", labels) for labels in (y, predicted)))
+
+    def _linked(self, link: Callable[[Loss, NDArray[Any]], NDArray[Any]], z: NDArray[Any]) -> NDArray[Any]:
+        return self._by_pieces(lambda piece: super(HierarchicalClassifier, self)._linked(link, piece), z)
+
+    def _by_pieces(self, of: Callable[[NDArray[Any]], NDArray[Any]], z: NDArray[Any]) -> NDArray[Any]:
+        """A link works on all nodes of its rows at once, in a dozen arrays of their size."""
+        step = max(1, CELLS // z.shape[1])
+        return np.concatenate([of(z[i : i + step].astype(np.float64)) for i in range(0, max(len(z), 1), step)])
 
     def _numbers(self, call: str, labels: ArrayLike) -> NDArray[np.intp]:
         found = np.asarray(labels)

@@ -189,8 +189,8 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     add("--scores", type=numbers, required=True, metavar="Z,Z,...", help="one score for each class")
     add("--label", type=label, required=True, metavar="Y", help="the true class, from 0 on; or one number for each class")
     add("--temperature", type=finite, default=1.0, metavar="T", help="the scores are divided by T")
-    words = "parts of the loss by name, with their numbers: smoothed:0.1 weights:class_weight=1/2/1 (default: cross-entropy)"
-    add("--loss", nargs="+", default=(), metavar="PART", help=words)
+    words = "a loss by name, with its numbers: arcface, or focal:gamma=2; or its parts: smoothed:0.1 temperature:2 (default: cross-entropy)"
+    add("--loss", nargs="+", default=(), metavar="NAME", help=words)
     _json(parser)
 
 

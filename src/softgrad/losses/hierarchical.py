@@ -109,12 +109,14 @@ class HierarchicalSoftmax(AbstractLink):
 
 @dataclass(frozen=True)
 class HXE(AbstractLink):
-    """Hierarchical cross-entropy: a softmax over the leaves, whose mistakes cost more the higher they part from the label's path.
+    """Hierarchical cross-entropy: a softmax over the leaves, and over those under each node on the label's path, weighed by lambda.
 
     l = sum_{n on the path to y} lambda_n (lse(u under n's parent) - lse(u under n)),    lambda_n = exp(-alpha height(n))
       = sum_{n above y} mu_n CE(softmax of the leaves under n, y),    mu_n = lambda_child - lambda_n >= 0, and lambda_child at the root
 
-    gradient sum_n mu_n (p under n - onehot), Hessian sum_n mu_n (diag(p) - pp'): convex. alpha = 0 is cross-entropy.
+    gradient sum_n mu_n (p under n - onehot), Hessian sum_n mu_n (diag(p) - pp'): convex. alpha = 0 is cross-entropy. Heights count from the
+    leaves, as in the paper's formula, so that a mistake among siblings costs more than one far away; its authors' program takes the
+    distance from the root instead, which is the other way round, and not convex.
 
     Parameters: parents, a `Tree` or its parents; alpha >= 0 (the paper's 0.1 to 0.6). Scores (N, C), one for each leaf; targets are
     leaves or distributions over them. Raises SoftgradError for other numbers of scores, or alpha below 0.
