@@ -99,6 +99,8 @@ struct Kernels {
     std::int64_t (*head_brain)(const HeadCall<float> &);
     std::int64_t (*sparse_float)(const SparseCall<float> &);
     std::int64_t (*sparse_double)(const SparseCall<double> &);
+    std::int64_t (*sparse_curvature_float)(const SparseCall<float> &);  // coef_t as directions, rows.targets as probabilities
+    std::int64_t (*sparse_curvature_double)(const SparseCall<double> &);
 };
 
 }  // namespace softgrad

@@ -16,7 +16,7 @@ const softgrad::Kernels kernels = {
     SOFTGRAD_NAME,
     score<float>, score<double>,
     head<float, float>, head<double, double>, head<float, Byte>, head<float, Half>, head<float, Brain>,
-    sparse<float>, sparse<double>,
+    sparse<float>, sparse<double>, sparse_curvature<float>, sparse_curvature<double>,
 };
 
 }  // namespace SOFTGRAD_ISA

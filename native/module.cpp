@@ -175,6 +175,22 @@ static std::int64_t csr_rows(In1<std::int64_t> indptr, In1<std::int32_t> indices
     else return kernels.sparse_double(call);
 }
 
+// grad_coef_t += scale sum_i r_i (diag(p_i) - p_i p_i') (V x_i + v) x_i', grad_intercept = the same without x_i.
+template <class T>
+static void csr_curvature(In1<std::int64_t> indptr, In1<std::int32_t> indices, In1<T> data, In2<T> V_t, In1<T> v, In2<T> P,
+                          std::optional<In1<double>> row_weight, double scale, Out2<T> grad_coef_t, Out1<double> grad_intercept) {
+    softgrad::Formula plain{};
+    plain.slope = 1;
+    const softgrad::SparseCall<T> call{{plain, std::int64_t(indptr.shape(0)) - 1, std::int64_t(V_t.shape(1)), nullptr, P.data(),
+                                        pointer(row_weight), nullptr, nullptr, scale, nullptr},
+                                       indptr.data(), indices.data(), data.data(), V_t.data(), v.data(),
+                                       grad_coef_t.data(), grad_intercept.data()};
+    const Kernels &kernels = *current;
+    nb::gil_scoped_release released;
+    if constexpr (sizeof(T) == 4) kernels.sparse_curvature_float(call);
+    else kernels.sparse_curvature_double(call);
+}
+
 #define ROW_ARGUMENTS                                                                                                        \
     nb::arg("formula"), nb::arg("labels").none(), nb::arg("targets").none(), nb::arg("row_weight").none(),                    \
         nb::arg("share").none(), nb::arg("scale"), nb::arg("losses").noconvert()
@@ -186,6 +202,9 @@ template <class T> static void define(nb::module_ &m) {
           nb::arg("grad_X").noconvert().none());
     m.def("csr_rows", &csr_rows<T>, nb::arg("indptr").noconvert(), nb::arg("indices").noconvert(), nb::arg("data").noconvert(),
           nb::arg("coef_t").noconvert(), nb::arg("intercept").noconvert(), ROW_ARGUMENTS,
+          nb::arg("grad_coef_t").noconvert(), nb::arg("grad_intercept").noconvert());
+    m.def("csr_curvature", &csr_curvature<T>, nb::arg("indptr").noconvert(), nb::arg("indices").noconvert(), nb::arg("data").noconvert(),
+          nb::arg("V_t").noconvert(), nb::arg("v").noconvert(), nb::arg("P").noconvert(), nb::arg("row_weight").none(), nb::arg("scale"),
           nb::arg("grad_coef_t").noconvert(), nb::arg("grad_intercept").noconvert());
 }
 

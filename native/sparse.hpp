@@ -13,13 +13,14 @@ template <class T> inline void add_scaled(T *to, T x, const T *row, std::int64_t
     });
 }
 
-template <class T, class Heat>
+// Scores of a row become what its numbers carry to the gradient: by `Turn`, the loss (Scorer) or its curvature (Curvature).
+template <class T, class Turn>
 class Sparse {
     static constexpr int TILE = LANES<T>, IN_FLIGHT = 4096;     // bytes asked for and not yet used
 
    public:
     explicit Sparse(const SparseCall<T> &call) : call(call), C(call.rows.C), lead(1 + IN_FLIGHT / (C * std::int64_t(sizeof(T)))), last(call.indptr[call.rows.n]),
-          rule(call.rows), scorer(rule), z(TILE * C) {
+          rule(call.rows), turn(rule), z(TILE * C) {
         for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] = 0;
     }
 
@@ -29,7 +30,7 @@ class Sparse {
         for (std::int64_t i = 0; i < call.rows.n; i++) {
             if (rule.counts(i))
                 rows[filled++] = i;
-            else
+            else if (call.rows.losses)
                 call.rows.losses[i] = 0;
             if (filled == TILE || (filled && i + 1 == call.rows.n)) {
                 const std::int64_t bad = one_tile(rows, filled);
@@ -44,14 +45,14 @@ class Sparse {
     const SparseCall<T> &call;
     const std::int64_t C, lead, last;
     const Rule<T> rule;
-    Scorer<T, Heat> scorer;
+    Turn turn;
     Buffer<T> z;
 
     std::int64_t one_tile(std::int64_t *rows, int filled) {
         std::int64_t at[TILE];
         for (int k = 0; k < filled; k++) at[k] = k * C;
         for (int k = 0; k < filled; k++) scores(rows[k], z + k * C);
-        const std::int64_t bad = scorer(filled, rows, at, z, z);
+        const std::int64_t bad = turn(filled, rows, at, z, z);
         if (bad >= 0) return bad;
         for (int k = 0; k < filled; k++) {
             spread_out(rows[k], z + k * C);
@@ -83,7 +84,40 @@ class Sparse {
 };
 
 template <class T> std::int64_t sparse(const SparseCall<T> &call) {
-    return untempered(call.rows) ? Sparse<T, Unit>(call)() : Sparse<T, Tempered<T>>(call)();
+    return untempered(call.rows) ? Sparse<T, Scorer<T, Unit>>(call)() : Sparse<T, Scorer<T, Tempered<T>>>(call)();
 }
+
+// u of row i becomes scale r_i p_j (u_j - p'u), its p in the place of the targets. The mean is taken away twice: where p is nearly 1
+// the first difference is rounding for the most part, and what the second leaves is right.
+template <class T>
+class Curvature {
+   public:
+    explicit Curvature(const Rule<T> &rule) : rule(rule) {}
+
+    std::int64_t operator()(int count, const std::int64_t *row, const std::int64_t *at, const T *, T *u) const {
+        for (int k = 0; k < count; k++) {
+            const T *p = rule.rows.targets + row[k] * rule.C;
+            T *v = u + at[k];
+            const Vec<T> first = all(mean(p, v)), step = all(T(rule.step(row[k])));
+            sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(v + j, part.load(v + j, T(0)) - first); });
+            const Vec<T> second = all(mean(p, v));
+            sweep<T>(rule.C, [&](std::int64_t j, auto part) {
+                part.store(v + j, (part.load(v + j, T(0)) - second) * part.load(p + j, T(0)) * step);
+            });
+        }
+        return -1;
+    }
+
+   private:
+    const Rule<T> &rule;
+
+    T mean(const T *p, const T *v) const {
+        Vec<T> sum{};
+        sweep<T>(rule.C, [&](std::int64_t j, auto part) { sum = fma(part.load(p + j, T(0)), part.load(v + j, T(0)), sum); });
+        return total<T>(sum);
+    }
+};
+
+template <class T> std::int64_t sparse_curvature(const SparseCall<T> &call) { return Sparse<T, Curvature<T>>(call)(); }
 
 }  // namespace SOFTGRAD_ISA

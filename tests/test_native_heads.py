@@ -134,6 +134,32 @@ def test_head_names_the_bad_row_and_skips_those_that_do_not_count(isa):
 
 @pytest.mark.parametrize("C", [1, 2, 10, 31, 77, 1016])
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_curvature_agrees_with_float64(isa, dtype, C):
+    """Of sure rows too, where p_y is 1 in floating point: p_j sum_k p_k (u_j - u_k) keeps its digits, u - p'u does not."""
+    rng = np.random.default_rng(C)
+    n, D, eps = 41, 300, np.finfo(dtype).eps
+    dense = np.where(rng.uniform(size=(n, D)) < 0.05, rng.normal(size=(n, D)), 0).astype(dtype)
+    indices, data = np.nonzero(dense)[1].astype(np.int32), dense[dense != 0]
+    indptr = np.concatenate([[0], np.cumsum((dense != 0).sum(axis=1))]).astype(np.int64)
+    V, v = rng.normal(size=(C, D)).astype(dtype), rng.normal(size=C).astype(dtype)
+    P = rng.dirichlet(np.full(C, 0.3), n)
+    P[:20, 0] = 1
+    P[:20, 1:] *= 1e-9
+    P, r = P.astype(dtype), rng.uniform(0, 2, n) * (rng.uniform(size=n) < 0.8)
+    P[r == 0] = np.nan
+    grad_t, grad_v = np.ones((D, C), dtype), np.full(C, 7.0)
+    native.csr_curvature(indptr, indices, data, np.ascontiguousarray(V.T), v, P, r, 0.5, grad_t, grad_v)
+    X, P = dense.astype(np.float64), np.where(r[:, None] == 0, 0, P).astype(np.float64)
+    u, size = X @ V.T.astype(np.float64) + v, np.abs(X) @ np.abs(V.T) + np.abs(v)
+    between = u[:, :, None] - u[:, None]  # u_j - u_k
+    Ju = 0.5 * r[:, None] * P * np.einsum("ik,ijk->ij", P, between)
+    bound = 50 * eps * r[:, None] * P * (np.einsum("ik,ijk->ij", P, np.abs(between)) + (1 - P + eps) * size.max(axis=1, keepdims=True))
+    assert (np.abs(grad_v - Ju.sum(axis=0)) <= bound.sum(axis=0) + 1e-300).all()
+    assert (np.abs(grad_t.T - 1 - Ju.T @ X) <= bound.T @ np.abs(X) + 8 * eps).all()
+
+
+@pytest.mark.parametrize("C", [1, 2, 10, 31, 77, 1016])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_sparse_head_agrees_with_float64(isa, dtype, C):
     rng = np.random.default_rng(C)
     n, D = 41, 300

@@ -108,6 +108,7 @@ def documents(n=400, D=400, C=15):
 def test_a_diagonal_that_follows_the_loss_saves_passes(monkeypatch):
     monkeypatch.setattr(training, "SPARSE_GRAM_FEATURES", 0)
     p, l2, solver = documents(), np.logspace(-2, -7, 6)[:, None], LBFGS(tol=1e-4, gap=1e-6, memory=8)
+    p = replace(p, loss=cross_entropy(temperature=2.0))  # without one, Newton steps take its place
     paths = [Path(p, p.r[:, None], l2, solver) for _ in range(2)]
     paths[0].run()
     monkeypatch.setattr(precondition.Following, "update", lambda *_: False)
@@ -117,15 +118,60 @@ def test_a_diagonal_that_follows_the_loss_saves_passes(monkeypatch):
         assert found.result.value == pytest.approx(paths[1].fits[key].result.value, rel=5e-4)
 
 
+@pytest.mark.parametrize("changes", [{}, {"fit_intercept": False}, {"loss": cross_entropy(class_weight=np.linspace(0.2, 3, 15))}])
+def test_newton_steps_end_nearer_to_the_optimum_in_fewer_passes(monkeypatch, changes):
+    monkeypatch.setattr(training, "SPARSE_GRAM_FEATURES", 0)
+    p, l2, solver = replace(documents(), **changes), np.logspace(-2, -7, 6)[:, None], LBFGS(tol=1e-4, gap=1e-5)
+    newton, best = (Path(p, p.r[:, None], l2, solver) for solver in (solver, LBFGS(tol=1e-9, max_iter=5000)))
+    newton.run()
+    best.run()
+    assert {type(newton.metric(k, 0)) for k in range(6)} == {precondition.Newton}
+    monkeypatch.setattr(training, "Newton", lambda shares, objective, gap: precondition.Following(shares, objective, np.log(15)))
+    pairs = Path(p, p.r[:, None], l2, solver)
+    pairs.run()
+    assert newton.passes < 0.5 * pairs.passes
+    gaps = []
+    for path in (newton, pairs):
+        assert all(found.result.converged for found in path.fits.values())
+        lowest = {key: found.result.value for key, found in best.fits.items()}
+        gaps.append(max((found.result.value - lowest[key]) / max(lowest[key], 0.01) for key, found in path.fits.items()))
+    assert gaps[0] < min(3e-5, 0.6 * gaps[1])
+
+
+def test_a_lane_goes_on_where_the_last_two_strengths_lead(monkeypatch):
+    monkeypatch.setattr(training, "SPARSE_GRAM_FEATURES", 0)
+    p, l2, solver = documents(), np.logspace(-2, -7, 6)[:, None], LBFGS(tol=1e-4, gap=1e-5)
+    told = []
+    with_it = Path(p, p.r[:, None], l2, solver, callback=told.append)
+    with_it.run()
+    assert [state.value for state in told if state.k == 4] == [state.value for state in with_it.fits[4, 0].result.trace]
+    monkeypatch.setattr(Path, "goes_on", lambda *_: False)
+    without = Path(p, p.r[:, None], l2, solver)
+    without.run()
+    assert with_it.passes < without.passes
+    for k in (3, 4, 5):  # where W grows like log C; under stronger penalties it grows like C, and less is foretold than is there
+        assert with_it.fits[k, 0].result.trace[1].value < without.fits[k, 0].result.trace[1].value
+
+
+def test_strengths_that_are_alike_foretell_nothing(monkeypatch):
+    monkeypatch.setattr(training, "SPARSE_GRAM_FEATURES", 0)
+    p = documents()
+    path = Path(p, p.r[:, None], np.array([1e-2, 1e-2, 1e-4, 1e-4])[:, None], LBFGS(tol=1e-4, gap=1e-5))
+    path.run()
+    assert path.fits[0, 0].result.value == pytest.approx(path.fits[1, 0].result.value, rel=1e-5)
+    assert path.fits[2, 0].result.value == pytest.approx(path.fits[3, 0].result.value, rel=1e-5)
+
+
+@pytest.mark.parametrize("gap", [np.inf, 1e-7])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_lanes_whose_metrics_are_their_own_go_on_to_the_same_bits(tmp_path, monkeypatch, sparse):
+def test_lanes_whose_metrics_are_their_own_go_on_to_the_same_bits(tmp_path, monkeypatch, sparse, gap):
     """Long vectors, as they seem: on threads of their own, killed in the middle."""
     for name in ("GRAM_FEATURES", "SPARSE_GRAM_FEATURES"):
         monkeypatch.setattr(training, name, 0)
     monkeypatch.setattr("softgrad.path.PIECE", 8)
     monkeypatch.setattr("softgrad.kernels.fused.SHORT", 0)
     p, file = problem(n=200, C=4), tmp_path / "state"
-    p, solver = replace(p, X=sp.csr_array(p.X)) if sparse else p, LBFGS(tol=1e-6, max_iter=1000)
+    p, solver = replace(p, X=sp.csr_array(p.X)) if sparse else p, LBFGS(tol=1e-6, max_iter=1000, gap=gap)
     with threads.limit(1):
         whole = walked(p, solver=solver)
     killed = killed_after(whole.passes // 2, file, p, solver=solver)

@@ -9,7 +9,7 @@ import scipy.sparse
 import zoo
 
 import softgrad
-from softgrad import precondition, training
+from softgrad import kernels, precondition, training
 from softgrad.blocks.block import Block
 from softgrad.losses import cross_entropy
 from softgrad.precondition import (
@@ -17,6 +17,7 @@ from softgrad.precondition import (
     Following,
     Gram,
     Hessian,
+    Newton,
     Staged,
     curvatures,
     factorise,
@@ -258,6 +259,37 @@ def test_it_is_taken_again_where_the_loss_has_halved():
             expected = objective.join(H / objective.total + objective.l2, h / objective.total)
             assert np.allclose(metric.solve([expected])[0], 1, rtol=1e-12)
     assert taken == [0.5, 0.24, 0.1]
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_products_are_those_of_the_hessian(monkeypatch, n_blocks, fit_intercept, compiled):
+    """Of the mean loss with class weights plus the penalty, by differences of its gradient; rows that do not count are never read."""
+    if not compiled:
+        monkeypatch.setattr(kernels.native, "module", None)
+    p = problem(n=150, fit_intercept=fit_intercept)
+    p.X[p.r == 0] = np.nan
+    p = replace(p, X=scipy.sparse.csr_array(p.X), loss=cross_entropy(class_weight=[0.3, 1.0, 4.0]))
+    objective = objective_of(p)
+    assert objective.kernel.name == ("csr" if compiled else "tiled")
+    objective.rows = replace(objective.rows, n_blocks=n_blocks)
+    rng = np.random.default_rng(73)
+    theta, v = rng.normal(size=(2, C * D + C)) / 3
+    metric = Newton(Diagonal(objective, np.ones((C, D)), np.ones(C)), objective, 1e-6)
+    assert metric.update(theta, state(1))
+    theta[C * D :] *= fit_intercept
+    v[C * D :] *= fit_intercept
+    metric.update(theta, state(2))
+    along = zoo.slope(lambda t: objective.value_gradient(theta + t * v)[1], 0.0, 1.0)
+    assert np.allclose(metric.product(v), along, rtol=0, atol=1e-9)
+    H = np.stack([metric.product(e) for e in np.eye(len(v))])
+    assert np.allclose(1 / metric.now.inverse[: C * D], H.diagonal()[: C * D], rtol=1e-12)
+    g = objective.value_gradient(theta)[1]
+    (s,) = metric.solve([g])
+    model = g @ -s + 0.5 * s @ H @ s
+    lowest = -0.5 * g @ np.linalg.pinv(H) @ g
+    assert 1.05 * lowest < model < 0.6 * lowest
 
 
 # ---- rent, then buy -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,15 @@ from softgrad import threads
 from softgrad.blocks.block import Block
 from softgrad.cholesky import factorise
 from softgrad.kernels.fused import counted
+from softgrad.kernels.tiled import scores_of
 from softgrad.losses.loss import Loss, Rows, probabilities
 from softgrad.losses.part import Floats
 from softgrad.losses.row_hessians import row_hessians
 from softgrad.objective import LinearObjective
+from softgrad.solvers.conjugate import newton_step
+from softgrad.solvers.lbfgs import LEAST
 from softgrad.solvers.solver import AbstractMetric, State
+from softgrad.solvers.vectors import add
 
 Vector = NDArray[np.floating]
 
@@ -38,6 +42,7 @@ SPARSE_GRAM_FEATURES = 2048  # the sample is made dense for it; and sparse featu
 HESSIAN_SIZE = 9000  # rows of a subsampled Hessian: 324 MB in float32
 PASS_SPEED, DENSE_SPEED = 60e9, 100e9  # flops a second that a pass and BLAS reach on two cores; only their ratio matters
 PASS_START = 2e-4  # seconds that a pass costs however short it is
+LAST = 0.25  # a Newton step leaves undone what is less than this part of the gap
 WINDOW = 8  # passes over which the rate of convergence is seen
 LEFT = 25  # passes that a fit still takes with a Hessian
 CELLS = 1 << 22  # probabilities that are held at a time: the sum over rows is as large as coef, and not made for each thousand of them
@@ -152,11 +157,11 @@ class AbstractStaged(AbstractMetric):
     def buy(self, theta: Vector, passes: int) -> None:
         """The Hessian at theta, after so many passes."""
         self.bought, self.bought_at = theta, passes
-        self.now = self.taken(*self.objective.to_users(theta))
+        self.now = self.taken(theta)
 
     @abstractmethod
-    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
-        """The metric of the Hessian at these coefficients."""
+    def taken(self, theta: Vector) -> AbstractMetric:
+        """The metric of the Hessian there."""
 
 
 @dataclass
@@ -179,10 +184,10 @@ class Following(AbstractStaged):
         self.buy(theta, state.passes)
         return True
 
-    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
+    def taken(self, theta: Vector) -> AbstractMetric:
         """One pass, over squares."""
-        o = self.objective
-        H, h = o.rows.sum(curvatures, o.loss, coef.astype(o.dtype), intercept.astype(o.dtype))
+        o, at = self.objective, self.objective.head(theta)
+        H, h = o.rows.sum(curvatures, o.loss, at.coef, at.intercept)
         return Diagonal(o, H / o.total, h / o.total)
 
 
@@ -198,6 +203,68 @@ def curvatures(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[
         H += (X.multiply(X) if hasattr(X, "indptr") else X * X).T @ Q.astype(dtype)
         h += Q.sum(axis=0)
     return H.T, h
+
+
+@dataclass
+class Newton(AbstractStaged):
+    """The Hessian where the run is, by conjugate gradients on its products with vectors; the diagonal of it is their metric.
+
+        H V = 1/S sum_i w_i J_i (V x_i + v) (x_i, 1)' + l2 V,   J_i u = p_i (u - p_i'u),   w_i = r_i omega(y_i)
+
+    For sparse rows, where a product takes no longer than a pass, and going through the pairs of L-BFGS much longer than both.
+    """
+
+    gap: float  # relative to the value, that the run is to reach
+    exact = True
+
+    def update(self, theta: Vector, state: State) -> bool:
+        self.seen = [state.value]
+        self.buy(theta, state.passes)
+        return True
+
+    def taken(self, theta: Vector) -> AbstractMetric:
+        """P (N, C), which stand where the targets do in the rows of the products, and the diagonal."""
+        o, at = self.objective, self.objective.head(theta)
+        P = np.concatenate(list(o.rows.each(lambda block: softmax_rows(block, at.coef, at.intercept))))
+        y, weights = o.rows.y, o.loss.weights
+        self.rows = replace(o.rows, y=P, r=weights.rows(y, o.rows.r) * weights.shares(y, P.shape[1]))
+        H, h = self.rows.sum(spreads)
+        return Diagonal(o, H / o.total, h / o.total)
+
+    def solve(self, gradients: Sequence[Vector]) -> list[Vector]:
+        assert isinstance(self.now, Diagonal)
+        size = max(self.seen[0], LEAST)
+        return [newton_step(self.product, g, self.now.inverse, size, LAST * self.gap * size) for g in gradients]
+
+    def product(self, vector: Vector) -> Vector:
+        """H times a vector."""
+        o = self.objective
+        V, v = (part.astype(o.dtype, copy=False) for part in o.split(vector))
+        U, u = self.rows.sum(o.kernel.hessian_products, V, v, 1 / o.total)
+        product = o.join(U, u if o.fit_intercept else np.zeros_like(u))
+        add(product[: U.size], o.l2, vector[: U.size])
+        return product
+
+
+def softmax_rows(block: Block, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
+    """Probabilities (n, C) of the rows that count, else 0, in the type of coef."""
+    tile = counted(block)
+    P = scores_of(tile.X, coef, intercept)
+    P -= P.max(axis=1, keepdims=True)
+    np.exp(P, out=P)
+    P /= P.sum(axis=1, keepdims=True)
+    if tile is block:
+        return P
+    whole = np.zeros((len(block.r), P.shape[1]), P.dtype)
+    whole[block.r > 0] = P
+    return whole
+
+
+def spreads(block: Block) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`curvatures` of CSR rows whose probabilities stand where the targets do."""
+    tile = counted(block)
+    Q = tile.r[:, None].astype(tile.y.dtype) * tile.y * (1 - tile.y)
+    return (tile.X.multiply(tile.X).T @ Q).T, Q.sum(axis=0, dtype=np.float64)
 
 
 @dataclass
@@ -227,8 +294,9 @@ class Staged(AbstractStaged):
         self.buy(theta, state.passes)
         return True
 
-    def taken(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> AbstractMetric:
+    def taken(self, theta: Vector) -> AbstractMetric:
         """On a sample of rows."""
+        coef, intercept = self.objective.to_users(theta)
         picked, X = sample(self.X, self.r, self.rows, self.seed + self.bought_at, self.objective.dtype)
         z = X.astype(np.float64) @ coef.T + intercept
         if self.objective.mu is not None:

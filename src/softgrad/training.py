@@ -24,7 +24,7 @@ from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss, Rows, second_order
 from softgrad.losses.softmax import Softmax
 from softgrad.objective import LinearObjective
-from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Following, Gram, Staged, sample
+from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Following, Gram, Newton, Staged, sample
 from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
 
@@ -92,7 +92,7 @@ def _fit(
     problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None, began: float, seen: Moments
 ) -> Fit:
     objective = plain_objective(problem, seen.mu)
-    metric = metric_for(problem, objective, seen, solver.tol)
+    metric = metric_for(problem, objective, seen, solver)
     del seen
     shape = objective.shape
     theta = objective.from_users(*(start if start is not None else (np.zeros(shape), np.zeros(shape[0]))))
@@ -157,10 +157,10 @@ def moments(problem: Problem) -> Moments:
     return Moments(mu, _shares(problem), gram(S), None)
 
 
-def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol: float, lanes: int = 1) -> AbstractMetric:
+def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, solver: AbstractSolver, lanes: int = 1) -> AbstractMetric:
     """The metric that the shapes allow, for `lanes` runs of one strength; takes seen.G, which becomes its factor."""
     if seen.G is None:
-        return _diagonal(objective, seen)
+        return _diagonal(problem, objective, seen, solver.gap)
     G, seen.G = seen.G, None
     loss = problem.loss
     metric = Gram(objective, G, max(float(np.mean(loss.link.spread(seen.shares))), 1e-6))
@@ -169,7 +169,7 @@ def metric_for(problem: Problem, objective: LinearObjective, seen: Moments, tol:
     if large or not (loss.link.convex and loss.link.smooth and all(t.convex for t in loss.terms)):
         return metric  # what a term that is not convex adds cannot be told from what it takes away
     y = None if is_cross_entropy(loss, C) else problem.y
-    return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), tol, lanes, y)
+    return Staged(metric, objective, problem.X, problem.r, problem.seed, min(max(4 * D, 4000), n), solver.tol, lanes, y)
 
 
 def is_cross_entropy(loss: Loss, n_classes: int) -> bool:
@@ -178,14 +178,21 @@ def is_cross_entropy(loss: Loss, n_classes: int) -> bool:
     return bare and isinstance(loss.link, Softmax)
 
 
-def _diagonal(objective: LinearObjective, seen: Moments) -> AbstractMetric:
-    """Of alpha_c x_d^2: at first as the class shares p say, whose entropy is the loss there; for a softmax then p (1 - p) on the way."""
+def _diagonal(problem: Problem, objective: LinearObjective, seen: Moments, gap: float) -> AbstractMetric:
+    """Of alpha_c x_d^2: at first as the class shares p say, whose entropy is the loss there; for a softmax then p (1 - p) on the way.
+
+    Sparse rows of cross-entropy have all of the Hessian, by its products, where there is room for their probabilities.
+    """
     assert seen.second is not None
     p, loss = seen.shares, objective.loss
     alpha = np.maximum(loss.link.spread(p), 1e-12)
     shares = Diagonal(objective, alpha[:, None] * seen.second, alpha)
     if not (isinstance(loss.link, Softmax) and loss.curve.linear):
         return shares
+    C, unweighted = objective.shape[0], replace(loss, weights=type(loss.weights)())
+    held = 2 * objective.dtype.itemsize * problem.X.shape[0] * C
+    if gap < math.inf and not problem.dense and is_cross_entropy(unweighted, C) and held <= problem.room:
+        return Newton(shares, objective, gap)
     return Following(shares, objective, -float(p @ np.log(np.maximum(p, np.finfo(float).tiny))))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Block:
 
 
 LONG = 1 << 22
+LONG_ALONE = 1 << 18  # as long as what a fit keeps in float32 (`objective.state_type`)
 
 
 def cut(n: int, n_blocks: int) -> list[tuple[int, int]]:
@@ -49,12 +50,17 @@ def cut(n: int, n_blocks: int) -> list[tuple[int, int]]:
     return [(i, j) for i, j in pairwise(edges) if j > i or n_blocks == 1]
 
 
-def _total(term: Any) -> NDArray[Any]:
-    return term if np.size(term) > LONG else np.array(term, np.float64, order="K")
+def _total(term: Any, longest: int = LONG) -> NDArray[Any]:
+    return term if np.size(term) > longest else np.array(term, np.float64, order="K")
 
 
+@dataclass(frozen=True)
 class AbstractRowBlocks(ABC):
-    """Rows as a sequence of blocks that can be walked through any number of times."""
+    """Rows X (N, D), targets y and weights r, as a sequence of blocks that can be walked through any number of times."""
+
+    X: Any
+    y: NDArray[Any]
+    r: NDArray[np.float64]
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
@@ -68,13 +74,15 @@ class AbstractRowBlocks(ABC):
         """sum over blocks of part(block, *shared), which returns a tuple of numbers and arrays; added in order, in float64.
 
         Arrays of more than LONG numbers are added in their own type: they come in few blocks, and twice their memory would be spent.
+        So are those of a block that is alone: there is nothing to be added, and on sparse rows this took as long as the product.
         """
-        totals: list[NDArray[np.float64]] = []
         with threads.blas(1):
-            for terms in self.each(lambda block: part(block, *shared)):
-                if not totals:
-                    totals = [_total(term) for term in terms]
-                    continue
+            found = self.each(lambda block: part(block, *shared))
+            first, second = next(found), next(found, None)
+            if second is None:
+                return tuple(_total(term, LONG_ALONE) for term in first)
+            totals = [_total(term) for term in first]
+            for terms in chain([second], found):
                 for total, term in zip(totals, terms, strict=True):
                     np.add(total, term, out=total)
         return tuple(totals)

@@ -67,6 +67,17 @@ class AbstractKernel(ABC):
         short = block.X.size * len(heads[0].coef) < SHORT
         return list(map(sums, heads) if short else threads.in_order(sums, heads))
 
+    def hessian_products(self, block: Block, V: NDArray[Any], v: NDArray[Any], scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        """scale sum_i r_i J_i (V x_i + v) (x_i, 1)', J_i = diag(p_i) - p_i p_i', by V (C, D) and v (C,), of CSR rows; p_i are block.y."""
+        tile = counted(block)
+        P, u = tile.y, tile.X @ V.T
+        u += v
+        for _ in range(2):  # u - p'u; the second time for what cancels where p is nearly 1
+            u -= np.einsum("ij,ij->i", P, u)[:, None]
+        u *= P
+        u *= (scale * tile.r)[:, None].astype(u.dtype)
+        return (tile.X.T @ u).T, u.sum(axis=0, dtype=np.float64)
+
 
 def compute_type(X: Any) -> np.dtype[Any]:
     """Float64 for float64 rows, float32 for everything narrower."""

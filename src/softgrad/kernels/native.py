@@ -234,6 +234,17 @@ class SparseRows(AbstractKernel):
         X, coef_t = block.X, np.ascontiguousarray(coef.T)
         losses, dcoef_t, dintercept = np.empty(len(block.r)), np.zeros_like(coef_t), np.empty(len(coef))
         arguments = _arguments(loss, block.y, block.r, len(coef), coef.dtype, scale)
-        rows = X.indptr.astype(np.int64), X.indices.astype(np.int32, copy=False), X.data.astype(coef.dtype, copy=False)
-        bad = module.csr_rows(*rows, coef_t, intercept, *arguments, losses, dcoef_t, dintercept)  # type: ignore[union-attr]
+        bad = module.csr_rows(*_stored(X, coef.dtype), coef_t, intercept, *arguments, losses, dcoef_t, dintercept)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef_t.T, dintercept
+
+    def hessian_products(self, block: Block, V: NDArray[Any], v: NDArray[Any], scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        V_t, u = np.ascontiguousarray(V.T), np.empty(len(V))
+        U_t = np.zeros_like(V_t)
+        P, r = np.ascontiguousarray(block.y, V.dtype), np.asarray(block.r, np.float64)
+        module.csr_curvature(*_stored(block.X, V.dtype), V_t, np.ascontiguousarray(v), P, r, scale, U_t, u)  # type: ignore[union-attr]
+        return U_t.T, u
+
+
+def _stored(X: Any, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+    """CSR rows as the compiled functions take them."""
+    return X.indptr.astype(np.int64), X.indices.astype(np.int32, copy=False), X.data.astype(dtype, copy=False)

@@ -256,8 +256,21 @@ class Run:
         else:
             self.asked = self.line.asked()
 
+    def go_on(self, d: Vector) -> bool:
+        """Where a run without pairs has just begun: a step d that others know of, if it leads down. False: `turn` has to follow."""
+        slope = inner(self.at.gradient, d)
+        if slope < 0:
+            self.solved = -d  # as of a metric that leads there
+            self.line = Line(self.solver.search, self.noise, self.at, d, slope)
+            self.asked = self.line.asked()
+        return slope < 0
+
     def renew(self, metric: AbstractMetric) -> None:
         """Another metric from here on: what the old one solved is solved anew."""
+        if metric.exact:
+            self.pairs.forget()
+            self.line = None
+            return
         kept, at = self.pairs.kept, [] if self.line is None else [self.line.at.gradient]
         if not (kept or at):
             return

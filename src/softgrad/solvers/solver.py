@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,8 @@ class Objective(Protocol):
 class AbstractMetric(ABC):
     """A positive definite approximation M of the Hessian."""
 
+    exact: bool = False  # it is the Hessian where `update` was last called: no pairs are needed beside it
+
     @abstractmethod
     def solve(self, gradients: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
         """M^-1 g for each gradient g (n,): many cost little more than one."""
@@ -119,6 +122,7 @@ class AbstractSolver(ABC):
     """An algorithm that takes an objective to its minimum, until the max-norm of the gradient is at most tol."""
 
     tol: float
+    gap: float = math.inf
 
     @abstractmethod
     def minimize(
