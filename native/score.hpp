@@ -6,18 +6,17 @@
 
 namespace SOFTGRAD_ISA {
 
-// The rows of one call, at most FEW_ROWS at a time: row[k] names the k-th row that counts, at[k] says where its scores start in z
-// and its gradient in g, which may be null. Both arrays have room for a multiple of LANES, and the room is used. The head and the
-// sparse kernel use it on their own small tiles of scores.
+// The rows of one call, at most FEW_ROWS at a time; their scores are in z, their gradients go to g, which may be null. The head and
+// the sparse kernel use it on their own small tiles of scores.
 template <class T, class Heat>
 class Scorer {
    public:
     explicit Scorer(const Rule<T> &rule) : rule(rule), few(rule), many(rule) {}
 
-    std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        if (rule.C <= FEW) return few(count, row, at, z, g);
+    template <class Where> std::int64_t operator()(int count, Where where, const T *z, T *g) {
+        if (rule.C <= FEW) return few(count, where, z, g);
         for (int k = 0; k < count; k++)
-            if (!many(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
+            if (!many(where.row(k), z + where.at(k), g ? g + where.at(k) : nullptr)) return where.row(k);
         return -1;
     }
 
@@ -45,10 +44,14 @@ template <class T, class Heat> std::int64_t score_rows(const ScoreCall<T> &call)
     std::int64_t rows[FEW_ROWS], at[FEW_ROWS], bad = -1;
     for (std::int64_t i = 0; i < n && bad < 0; i += FEW_ROWS) {
         const std::int64_t end = i + FEW_ROWS < n ? i + FEW_ROWS : n;
+        if ((end - i) % LANES<T> == 0 && rule.all_count(i, end)) {
+            bad = scorer(int(end - i), Run{i, C}, call.scores, call.out);
+            continue;
+        }
         const int filled = rule.counted(i, end, rows);
         for (int k = 0; k < filled; k++) at[k] = rows[k] * C;
         if (filled < end - i) leave_out(call, rule, i, end);
-        bad = scorer(filled, rows, at, call.scores, call.out);
+        bad = scorer(filled, Listed(filled, LANES<T>, rows, at), call.scores, call.out);
     }
     return bad;
 }

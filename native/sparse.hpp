@@ -51,7 +51,7 @@ class Sparse {
         std::int64_t at[TILE];
         for (int k = 0; k < filled; k++) at[k] = k * C;
         for (int k = 0; k < filled; k++) scores(rows[k], z + k * C);
-        const std::int64_t bad = scorer(filled, rows, at, z, z);
+        const std::int64_t bad = scorer(filled, Listed(filled, LANES<T>, rows, at), z, z);
         if (bad >= 0) return bad;
         for (int k = 0; k < filled; k++) {
             spread_out(rows[k], z + k * C);
