@@ -12,6 +12,24 @@ namespace SOFTGRAD_ISA {
 
 constexpr int FEW = 32, FEW_ROWS = 64;
 
+// Which rows a tile is made of: row(k) is the number of the k-th, at(k) where its scores and its gradient start.
+struct Run {        // rows one after the other, a multiple of LANES of them
+    std::int64_t first, C;
+    INLINE std::int64_t row(int k) const { return first + k; }
+    INLINE std::int64_t at(int k) const { return (first + k) * C; }
+};
+struct Listed {     // any rows; the arrays have room for a multiple of LANES: lanes without a row repeat the last one, so that they
+    std::int64_t *rows, *starts;    // hold nothing odd, and what is written twice is the same
+    Listed(int count, int lanes, std::int64_t *rows, std::int64_t *starts) : rows(rows), starts(starts) {
+        for (int k = count; k % lanes; k++) {
+            rows[k] = rows[count - 1];
+            starts[k] = starts[count - 1];
+        }
+    }
+    INLINE std::int64_t row(int k) const { return rows[k]; }
+    INLINE std::int64_t at(int k) const { return starts[k]; }
+};
+
 template <class T, class Heat>
 class Few {
     static constexpr int L = LANES<T>, LD = LANES<double>;
@@ -21,30 +39,27 @@ class Few {
     explicit Few(const Rule<T> &rule)
         : rule(rule), C(int(rule.C)), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest) {}
 
-    // Losses and, unless out is null, gradients of at most FEW_ROWS rows: row[k] is the number of the k-th, at[k] where its scores
-    // and its gradient start. Both arrays have room for a multiple of LANES: lanes without a row repeat the last one, so that they
-    // hold nothing odd; what is written twice is the same. Returns the first row without a softmax, or -1.
-    std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *scores, T *out) {
-        for (int k = count; k % L; k++) {
-            row[k] = row[count - 1];
-            at[k] = at[count - 1];
+    // Losses and, unless out is null, gradients of at most FEW_ROWS rows. Returns the first row without a softmax, or -1.
+    template <class Where> std::int64_t operator()(int count, Where where, const T *scores, T *out) {
+        for (int k = 0; k < count; k += L) {
+            const T *row[L];
+            for (int i = 0; i < L; i++) row[i] = scores + where.at(k + i);
+            store(m + k, rows_to_columns<T>(row, C, z + k * C));
         }
-        for (int k = 0; k < count; k += L) store(m + k, rows_to_columns<T>(scores, at + k, C, z + k * C));
         if (rule.mapped)
-            for (int k = 0; k < count; k += L) map(k, row + k);
+            for (int k = 0; k < count; k += L) map(k, where);
         Mask<T> good = ~Mask<T>{};
         if (rule.mapped)
             for (int k = 0; k < count; k += L) good &= sum<true>(k);
         else
             for (int k = 0; k < count; k += L) good &= sum<false>(k);
-        if (!everywhere(good)) return first_bad(count, row);
-        for (int k = 0; k < count; k += L)
-            if (rule.spread)
-                spread(k, row + k, at + k, out);
-            else
-                plain(k, row + k, at + k, out);
-        put_losses(count, row);
-        if (rule.around) put_around(count, row, at, out);
+        if (!everywhere(good)) return first_bad(count, where);
+        if (rule.spread)
+            for (int k = 0; k < count; k += L) spread(k, where, out);
+        else
+            plain(count, where, out);
+        put_losses(count, where);
+        if (rule.around) put_around(count, where, out);
         return -1;
     }
 
@@ -58,7 +73,7 @@ class Few {
     alignas(64) T lo[FEW * FEW_ROWS], m_lo[FEW_ROWS];                                   // where rows are mapped: z + lo, m + m_lo
 
     // z becomes x, with lo.
-    void map(int first, const std::int64_t *row) {
+    template <class Where> void map(int first, Where where) {
         T *z = this->z + first * C, *lo = this->lo + first * C;
         for (int c = 0; c < C; c++) {
             const Pair<T> x = sum_of<T>(load(z + c * L), all(rule.shift[c]));
@@ -67,8 +82,8 @@ class Few {
         }
         if (rule.rows.moved)
             for (int k = 0; k < L; k++) {
-                const int at = int(rule.rows.labels[row[k]]) * L + k;
-                rule.move(row[k], z[at], lo[at]);
+                const int at = int(rule.rows.labels[where.row(first + k)]) * L + k;
+                rule.move(where.row(first + k), z[at], lo[at]);
             }
         V m = all(T(-INFINITE)), m_lo = m;
         for (int c = 0; c < C; c++) m = larger(load(z + c * L), m);
@@ -79,25 +94,24 @@ class Few {
 
     // s in two partial sums of at most 16 terms: of the largest term so far and the next one, the smaller is added.
     template <bool MAPPED> INLINE Mask<T> sum(int k) {
-        const int classes = C;
         const V m = load(this->m + k);
         V sums[2] = {}, tops[2] = {};
-        int c = 0;
-        for (; c + 2 <= classes; c += 2) add_terms<MAPPED, 2>(k, c, m, sums, tops);
-        if (c < classes) add_terms<MAPPED, 1>(k, c, m, sums, tops);
+        const T *z = this->z + k * C, *lo = this->lo + k * C, *end = z + C * L;
+        T *e = this->e + k * C;
+        for (; z + 2 * L <= end; z += 2 * L, lo += 2 * L, e += 2 * L) add_terms<MAPPED, 2>(z, lo, e, m, m_lo + k, sums, tops);
+        if (z < end) add_terms<MAPPED, 1>(z, lo, e, m, m_lo + k, sums, tops);
         const V s = sums[0] + sums[1] + smaller(tops[0], tops[1]);
         store(this->s + k, s);
         return (m > T(-INFINITE)) & (m < T(INFINITE)) & (s >= T(0));
     }
 
-    template <bool MAPPED, int N> INLINE void add_terms(int k, int c, V m, V (&sums)[2], V (&tops)[2]) {
-        const T *z = this->z + k * C + c * L, *lo = this->lo + k * C + c * L;
-        T *e = this->e + k * C + c * L;
+    template <bool MAPPED, int N>
+    INLINE void add_terms(const T *z, const T *lo, T *e, V m, const T *m_lo, V (&sums)[2], V (&tops)[2]) const {
         V y[N];
         Pair<T> d[N];
         for (int i = 0; i < N; i++) {
             d[i] = below<T>(load(z + i * L), m);
-            if constexpr (MAPPED) d[i].lo += load(lo + i * L) - load(m_lo + k);
+            if constexpr (MAPPED) d[i].lo += load(lo + i * L) - load(m_lo);
             d[i] = heat(d[i]);
         }
         exponentials<T>(d, y);
@@ -108,14 +122,14 @@ class Few {
         }
     }
 
-    std::int64_t first_bad(int count, const std::int64_t *row) const {
+    template <class Where> std::int64_t first_bad(int count, Where where) const {
         for (int k = 0; k < count; k++)
-            if (!(m[k] > -INFINITE && m[k] < INFINITE && s[k] >= 0)) return row[k];
+            if (!(m[k] > -INFINITE && m[k] < INFINITE && s[k] >= 0)) return where.row(k);
         return -1;
     }
 
     // r (A log1p(s) + slope cross); a row whose a are all 0 costs nothing, whatever its scores.
-    void put_losses(int count, const std::int64_t *row) const {
+    template <class Where> void put_losses(int count, Where where) const {
         const Doubles cooled = all(slope / SMALL);
         alignas(64) T logs[FEW_ROWS];
         alignas(64) double losses[FEW_ROWS];
@@ -124,21 +138,23 @@ class Few {
             const Doubles A = wide(weights + k), loss = A * wide(logs + k) + wide(crosses + k) * cooled;
             store(losses + k, without(A == 0.0, loss));
         }
-        for (int k = 0; k < count; k++) rule.rows.losses[row[k]] = (rule.around ? 1.0 : rule.row_weight(row[k])) * losses[k];
+        double *to = rule.rows.losses;
+        const double *r = rule.around ? nullptr : rule.rows.row_weight;
+        for (int k = 0; k < count; k++) to[where.row(k)] = r ? r[where.row(k)] * losses[k] : losses[k];
     }
 
     // What stands around l, row by row: losses are l so far, gradients those of r l. A curve falls with exp(-l), so that the absolute
     // error of a large l matters: that of a plain label is worked out once more in double.
-    void put_around(int count, const std::int64_t *row, const std::int64_t *at, T *out) const {
+    template <class Where> void put_around(int count, Where where, T *out) const {
         for (int k = 0; k < count; k++) {
-            const std::int64_t i = row[k];
+            const std::int64_t i = where.row(k);
             const double log_s = log1p_of<double>(all(double(s[k])))[0], top = double(m[k]) + (rule.mapped ? double(m_lo[k]) : 0.0);
             const double l = rule.spread ? rule.rows.losses[i] : labels_own(k, i, log_s);
             const Around it = rule.around_it(i, l, slope * top + log_s);
             rule.rows.losses[i] = it.loss;
             if (!out) continue;
             const T factor = T(it.factor), lift = T(it.lift / (1 + double(s[k]))), *e = this->e + k / L * L * C + k % L;
-            T *g = out + at[k];
+            T *g = out + where.at(k);
             for (int c = 0; c < C; c++) g[c] = g[c] * factor + e[c * L] * lift;
             if (rule.rows.moved) g[rule.rows.labels[i]] *= T(rule.label_slope(i));
         }
@@ -157,39 +173,69 @@ class Few {
         return rule.mapped ? far + (load(m_lo + first) - load(lo + first * C + c * L)) * T(SMALL) : far;
     }
 
-    INLINE void plain(int first, const std::int64_t *row, const std::int64_t *at, T *out) {
-        const T *z = this->z + first * C, *keep = rule.keep;
-        T *e = this->e + first * C;
+    // A label's numbers are picked out, and what stands for its e is put in its place, one by one: for all rows of the tile at once,
+    // so that no vector waits for what was just written in its middle.
+    template <class Where> INLINE void plain(int count, Where where, T *out) {
+        alignas(64) T zy[FEW_ROWS], lo_y[FEW_ROWS], ey[FEW_ROWS], gy[FEW_ROWS], factors[FEW_ROWS];
+        int at[FEW_ROWS];
         const std::int64_t *labels = rule.rows.labels;
-        const V m = load(this->m + first), s = load(this->s + first);
-        std::int64_t y[L];
-        for (int k = 0; k < L; k++) y[k] = labels[row[k]];
-        const V A = gathered<T>([&](int k) { return keep[y[k]]; });
-        const V zy = gathered<T>([&](int k) { return z[y[k] * L + k]; });
-        V far = distance_of<T>(zy, m);
-        Mask<T> top = zy == m;
-        if (rule.mapped) {
-            const V m_lo = load(this->m_lo + first), lo_y = gathered<T>([&](int k) { return lo[(first * C) + y[k] * L + k]; });
-            far += (m_lo - lo_y) * T(SMALL);
-            top &= lo_y == m_lo;
+        for (int first = 0; first < count; first += L) {
+            const T *z = this->z + first * C, *e = this->e + first * C;
+            for (int k = 0; k < L; k++) {
+                const int j = int(labels[where.row(first + k)]) * L + k;
+                at[first + k] = j;
+                zy[first + k] = z[j];
+                ey[first + k] = e[j];
+            }
         }
-        store(weights + first, A);
-        store(crosses + first, V(A * far));
+        if (rule.mapped)
+            for (int first = 0; first < count; first += L)
+                for (int k = 0; k < L; k++) lo_y[first + k] = lo[first * C + at[first + k]];
+        for (int k = 0; k < count; k += L) {
+            const V m = load(this->m + k), s = load(this->s + k), A = shares(k, where);
+            V far = distance_of<T>(load(zy + k), m);
+            Mask<T> top = load(zy + k) == m;
+            if (rule.mapped) {
+                far += (load(m_lo + k) - load(lo_y + k)) * T(SMALL);
+                top &= load(m_lo + k) == load(lo_y + k);
+            }
+            store(weights + k, A);
+            store(crosses + k, V(A * far));
+            store(factors + k, V(steps(k, where) * A / (1 + s)));
+            store(gy + k, top ? -s : V(load(ey + k) - s) - 1);
+        }
         if (!out) return;
-        const V ey = gathered<T>([&](int k) { return e[y[k] * L + k]; });
-        const V left = top ? s : 1 + (s - ey);
-        const V factor = steps(row) * A / (1 + s), gy = -factor * left;
-        columns_to_rows<T>([&](int c) { return V(load(e + c * L) * factor); }, at, C, out);
-        for (int k = 0; k < L; k++) out[at[k] + y[k]] = gy[k];
+        put(count, at, gy);
+        for (int k = 0; k < count; k += L) {
+            T *row[L];
+            for (int i = 0; i < L; i++) row[i] = out + where.at(k + i);
+            const V factor = load(factors + k);
+            const T *e = this->e + k * C;
+            columns_to_rows<T>([&](int c) { return V(load(e + c * L) * factor); }, C, row);
+        }
+        if (rule.around) put(count, at, ey);
     }
 
-    V steps(const std::int64_t *row) const {
-        return gathered<T>([&](int k) { return T(rule.step(row[k])); });
+    INLINE void put(int count, const int *at, const T *from) {
+        for (int first = 0; first < count; first += L) {
+            T *e = this->e + first * C;
+            for (int k = first; k < first + L; k++) e[at[k]] = from[k];
+        }
     }
 
-    void turn_in_targets(const std::int64_t *row) {
+    template <class Where> INLINE V shares(int first, Where where) const {
+        if (!rule.rows.formula.keep) return all(T(1));
+        return gathered<T>([&](int k) { return rule.keep[rule.rows.labels[where.row(first + k)]]; });
+    }
+
+    template <class Where> INLINE V steps(int first, Where where) const {
+        if (!rule.rows.row_weight) return all(T(rule.unit));
+        return gathered<T>([&](int k) { return T(rule.step(where.row(first + k))); });
+    }
+
+    template <class Where> void turn_in_targets(int first, Where where) {
         for (int k = 0; k < L; k++) {
-            const std::int64_t i = row[k];
+            const std::int64_t i = where.row(first + k);
             if (rule.rows.labels) {
                 for (int c = 0; c < C; c++) a[c * L + k] = rule.base[c];
                 a[rule.rows.labels[i] * L + k] += rule.keep[rule.rows.labels[i]];
@@ -200,8 +246,8 @@ class Few {
         }
     }
 
-    void spread(int first, const std::int64_t *row, const std::int64_t *at, T *out) {
-        turn_in_targets(row);
+    template <class Where> void spread(int first, Where where, T *out) {
+        turn_in_targets(first, where);
         const T *e = this->e + first * C;
         const V m = load(this->m + first), s = load(this->s + first);
         V largest{}, rest[4] = {}, far[4] = {};
@@ -218,14 +264,16 @@ class Few {
         store(weights + first, A);
         store(crosses + first, V((far[0] + far[1]) + (far[2] + far[3])));
         if (!out) return;
-        const V inverse = 1 / (1 + s), top_left = s * inverse, step = steps(row);
+        const V inverse = 1 / (1 + s), top_left = s * inverse, step = steps(first, where);
         const auto gradient = [&](int c) {
             const V x = load(e + c * L), q = load(a + c * L), p = x * inverse;
             const V left = x == T(1) ? top_left : 1 - p;
             const V off = q == largest ? others : A - q;
             return V((p * off - q * left) * step);
         };
-        columns_to_rows<T>(gradient, at, C, out);
+        T *row[L];
+        for (int i = 0; i < L; i++) row[i] = out + where.at(first + i);
+        columns_to_rows<T>(gradient, C, row);
     }
 };
 

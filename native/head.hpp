@@ -76,7 +76,7 @@ class Head {
         const std::int64_t left = call.rows.n - 1 - rows[filled - 1];
         Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
         scores(rows, filled, ahead);
-        const std::int64_t bad = scorer(filled, rows, at, z, z);
+        const std::int64_t bad = scorer(filled, Listed(filled, LANES<T>, rows, at), z, z);
         if (bad >= 0) return bad;
         for (std::int64_t p = 0; p < pieces; p++)
             backward<T>(tile + p * TILE * ROW, ROW, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);

@@ -61,14 +61,13 @@ class Mover {
    public:
     explicit Mover(const Rule<T> &rule) : rule(rule), margin(rule.rows.formula.margin) {}
 
-    // row and at as `Scorer` has them.
-    void operator()(int count, const std::int64_t *row, const std::int64_t *at, const T *z) const {
+    template <class Where> void operator()(int count, Where where, const T *z) const {
         const double *m = margin.numbers;
         const auto on = [](auto angle) { return [angle](double c, std::int64_t) { return of_cosine(angle, c); }; };
         switch (margin.shape) {
-            case Slid::angular: return each(count, row, at, z, on(Angular(m)));
-            case Slid::sphere: return each(count, row, at, z, on(Sphere(m)));
-            case Slid::label: return each(count, row, at, z, [m](double c, std::int64_t y) { return Phi{c - m[y], 1.0}; });
+            case Slid::angular: return each(count, where, z, on(Angular(m)));
+            case Slid::sphere: return each(count, where, z, on(Sphere(m)));
+            case Slid::label: return each(count, where, z, [m](double c, std::int64_t y) { return Phi{c - m[y], 1.0}; });
             case Slid::none: break;
         }
     }
@@ -77,11 +76,11 @@ class Mover {
     const Rule<T> &rule;
     const Margin &margin;
 
-    template <class F> void each(int count, const std::int64_t *row, const std::int64_t *at, const T *z, F phi) const {
+    template <class Where, class F> void each(int count, Where where, const T *z, F phi) const {
         const double B = margin.slope, rest = margin.slope_rest;
         for (int k = 0; k < count; k++) {
-            const std::int64_t i = row[k], y = rule.rows.labels[i];
-            const double zy = double(z[at[k] + y]), c = B * zy;
+            const std::int64_t i = where.row(k), y = rule.rows.labels[i];
+            const double zy = double(z[where.at(k) + y]), c = B * zy;
             const Phi u = phi(c, y);
             double lo = (__builtin_fma(B, zy, -c) + rest * zy) * u.slope;
             if (margin.shape == Slid::label) lo += minus_error(c, margin.numbers[y], u.value);

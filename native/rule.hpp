@@ -52,6 +52,15 @@ struct Rule {
     double share(std::int64_t i) const { return rows.share ? rows.share[i] : 1.0; }
     bool counts(std::int64_t i) const { return !(rows.labels && rows.labels[i] < 0) && row_weight(i) != 0; }
 
+    bool all_count(std::int64_t i, std::int64_t end) const {
+        std::int64_t out = 0;       // negative as soon as one row does not count
+        if (rows.labels)
+            for (std::int64_t k = i; k < end; k++) out |= rows.labels[k];
+        if (rows.row_weight)
+            for (std::int64_t k = i; k < end; k++) out |= rows.row_weight[k] == 0 ? -1 : 0;
+        return out >= 0;
+    }
+
     // Those of the rows i to end that count, and how many they are: no branch, rows left out may come in any pattern.
     int counted(std::int64_t i, std::int64_t end, std::int64_t *found) const {
         const std::int64_t *labels = rows.labels;

@@ -8,9 +8,8 @@
 
 namespace SOFTGRAD_ISA {
 
-// The rows of one call, at most FEW_ROWS at a time: row[k] names the k-th row that counts, at[k] says where its scores start in z
-// and its gradient in g, which may be null. Both arrays have room for a multiple of LANES, and the room is used. The head and the
-// sparse kernel use it on their own small tiles of scores.
+// The rows of one call, at most FEW_ROWS at a time; their scores are in z, their gradients go to g, which may be null. The head and
+// the sparse kernel use it on their own small tiles of scores.
 template <class T, class Heat>
 class Scorer {
    public:
@@ -18,10 +17,11 @@ class Scorer {
         : rule(rule), move(rule), few(rule), many(rule), entmax(rule), entropy(rule),
           slopes(rule.rows.formula.penalty == 0 ? 0 : rule.C <= FEW ? rule.C * FEW_ROWS : rule.C) {}
 
-    std::int64_t operator()(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        if (rule.rows.moved) move(count, row, at, z);
-        if (rule.rows.formula.b > 0) return one_by_one(entmax, count, row, at, z, g);
-        return rule.rows.formula.penalty == 0 ? softmax(count, row, at, z, g) : penalised(count, row, at, z, g);
+    template <class Where> std::int64_t operator()(int count, Where where, const T *z, T *g) {
+        if (rule.rows.moved) move(count, where, z);
+        if (rule.rows.formula.b > 0) return one_by_one(entmax, count, where, z, g);
+        if (rule.rows.formula.penalty != 0) return penalised(count, where, z, g);
+        return rule.C <= FEW ? few(count, where, z, g) : one_by_one(many, count, where, z, g);
     }
 
    private:
@@ -33,20 +33,24 @@ class Scorer {
     const Entropy<T, Heat> entropy;
     Buffer<T> slopes;       // of the entropies of some rows
 
-    std::int64_t softmax(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        return rule.C <= FEW ? few(count, row, at, z, g) : one_by_one(many, count, row, at, z, g);
-    }
-
-    std::int64_t penalised(int count, std::int64_t *row, std::int64_t *at, const T *z, T *g) {
-        const int group = rule.C <= FEW ? count : 1;
+    template <class Where> std::int64_t penalised(int count, Where where, const T *z, T *g) {
         double entropies[FEW_ROWS];
-        std::int64_t bad = -1;
-        for (int first = 0; first < count && bad < 0; first += group) {
-            for (int k = 0; k < group; k++) entropies[k] = entropy(z + at[first + k], slopes + k * rule.C);
-            bad = softmax(group, row + first, at + first, z, g);
-            for (int k = 0; k < group; k++) penalise(row[first + k], entropies[k], slopes + k * rule.C, g ? g + at[first + k] : nullptr);
+        const auto look = [&](int k, int slot) { entropies[slot] = entropy(z + where.at(k), slopes + slot * rule.C); };
+        const auto add = [&](int k, int slot) {
+            penalise(where.row(k), entropies[slot], slopes + slot * rule.C, g ? g + where.at(k) : nullptr);
+        };
+        if (rule.C <= FEW) {
+            for (int k = 0; k < count; k++) look(k, k);
+            const std::int64_t bad = few(count, where, z, g);
+            for (int k = 0; k < count; k++) add(k, k);
+            return bad;
         }
-        return bad;
+        for (int k = 0; k < count; k++) {
+            look(k, 0);
+            if (!many(where.row(k), z + where.at(k), g ? g + where.at(k) : nullptr)) return where.row(k);
+            add(k, 0);
+        }
+        return -1;
     }
 
     void penalise(std::int64_t i, double entropy, const T *slopes, T *g) const {
@@ -59,10 +63,9 @@ class Scorer {
         });
     }
 
-    template <class Row>
-    static std::int64_t one_by_one(Row &each, int count, const std::int64_t *row, const std::int64_t *at, const T *z, T *g) {
+    template <class Row, class Where> static std::int64_t one_by_one(Row &each, int count, Where where, const T *z, T *g) {
         for (int k = 0; k < count; k++)
-            if (!each(row[k], z + at[k], g ? g + at[k] : nullptr)) return row[k];
+            if (!each(where.row(k), z + where.at(k), g ? g + where.at(k) : nullptr)) return where.row(k);
         return -1;
     }
 };
@@ -85,10 +88,14 @@ template <class T, class Heat> std::int64_t score_rows(const ScoreCall<T> &call)
     std::int64_t rows[FEW_ROWS], at[FEW_ROWS], bad = -1;
     for (std::int64_t i = 0; i < n && bad < 0; i += FEW_ROWS) {
         const std::int64_t end = i + FEW_ROWS < n ? i + FEW_ROWS : n;
+        if ((end - i) % LANES<T> == 0 && rule.all_count(i, end)) {
+            bad = scorer(int(end - i), Run{i, C}, call.scores, call.out);
+            continue;
+        }
         const int filled = rule.counted(i, end, rows);
         for (int k = 0; k < filled; k++) at[k] = rows[k] * C;
         if (filled < end - i) leave_out(call, rule, i, end);
-        bad = scorer(filled, rows, at, call.scores, call.out);
+        bad = scorer(filled, Listed(filled, LANES<T>, rows, at), call.scores, call.out);
     }
     return bad;
 }

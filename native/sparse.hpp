@@ -52,7 +52,7 @@ class Sparse {
         std::int64_t at[TILE];
         for (int k = 0; k < filled; k++) at[k] = k * C;
         for (int k = 0; k < filled; k++) scores(rows[k], z + k * C);
-        const std::int64_t bad = turn(filled, rows, at, z, z);
+        const std::int64_t bad = turn(filled, Listed(filled, LANES<T>, rows, at), z, z);
         if (bad >= 0) return bad;
         for (int k = 0; k < filled; k++) {
             spread_out(rows[k], z + k * C);
@@ -94,11 +94,11 @@ class Curvature {
    public:
     explicit Curvature(const Rule<T> &rule) : rule(rule) {}
 
-    std::int64_t operator()(int count, const std::int64_t *row, const std::int64_t *at, const T *, T *u) const {
+    template <class Where> std::int64_t operator()(int count, Where where, const T *, T *u) const {
         for (int k = 0; k < count; k++) {
-            const T *p = rule.rows.targets + row[k] * rule.C;
-            T *v = u + at[k];
-            const Vec<T> first = all(mean(p, v)), step = all(T(rule.step(row[k])));
+            const T *p = rule.rows.targets + where.row(k) * rule.C;
+            T *v = u + where.at(k);
+            const Vec<T> first = all(mean(p, v)), step = all(T(rule.step(where.row(k))));
             sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(v + j, part.load(v + j, T(0)) - first); });
             const Vec<T> second = all(mean(p, v));
             sweep<T>(rule.C, [&](std::int64_t j, auto part) {

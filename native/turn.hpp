@@ -39,13 +39,13 @@ template <class T, class F> INLINE void strips(int C, F f) {
     for (int c = 0; c < C; c += W) f(c + W <= C ? c : C - W);
 }
 
-// Row k starts at rows + at[k]. Returns the largest number of each row, with NaN left out.
-template <class T> INLINE Vec<T> rows_to_columns(const T *rows, const std::int64_t *at, int C, T *z) {
+// Returns the largest number of each row, with NaN left out.
+template <class T> INLINE Vec<T> rows_to_columns(const T *const (&row)[LANES<T>], int C, T *z) {
     constexpr int L = LANES<T>, W = STRIP<T>;
     Vec<T> largest = all(T(-__builtin_inf()));
     if (C < W) {
         for (int c = 0; c < C; c++) {
-            const Vec<T> v = gathered<T>([&](int k) { return rows[at[k] + c]; });
+            const Vec<T> v = gathered<T>([&](int k) { return row[k][c]; });
             largest = larger(v, largest);
             store(z + c * L, v);
         }
@@ -53,7 +53,7 @@ template <class T> INLINE Vec<T> rows_to_columns(const T *rows, const std::int64
     }
     strips<T>(C, [&](int c) {
         Vec<T> v[W];
-        for (int i = 0; i < W; i++) v[i] = load_pieces<T>([&](int part) { return rows + at[part * W + i] + c; });
+        for (int i = 0; i < W; i++) v[i] = load_pieces<T>([&](int part) { return row[part * W + i] + c; });
         turn<T>(v);
         for (int i = 0; i < W; i++) {
             largest = larger(v[i], largest);
@@ -64,12 +64,12 @@ template <class T> INLINE Vec<T> rows_to_columns(const T *rows, const std::int64
 }
 
 // column(c) is taken from memory or made on the way; where strips overlap it is asked for twice.
-template <class T, class Column> INLINE void columns_to_rows(Column column, const std::int64_t *at, int C, T *rows) {
+template <class T, class Column> INLINE void columns_to_rows(Column column, int C, T *const (&row)[LANES<T>]) {
     constexpr int L = LANES<T>, W = STRIP<T>;
     if (C < W) {
         for (int c = 0; c < C; c++) {
             const Vec<T> v = column(c);
-            for (int k = 0; k < L; k++) rows[at[k] + c] = v[k];
+            for (int k = 0; k < L; k++) row[k][c] = v[k];
         }
         return;
     }
@@ -77,7 +77,7 @@ template <class T, class Column> INLINE void columns_to_rows(Column column, cons
         Vec<T> v[W];
         for (int i = 0; i < W; i++) v[i] = column(c + i);
         turn<T>(v);
-        for (int i = 0; i < W; i++) store_pieces<T>(v[i], [&](int part) { return rows + at[part * W + i] + c; });
+        for (int i = 0; i < W; i++) store_pieces<T>(v[i], [&](int part) { return row[part * W + i] + c; });
     });
 }
 
