@@ -18,8 +18,10 @@ struct Run {        // rows one after the other, a multiple of LANES of them
     INLINE std::int64_t row(int k) const { return first + k; }
     INLINE std::int64_t at(int k) const { return (first + k) * C; }
 };
-struct Listed {     // any rows; the arrays have room for a multiple of LANES: lanes without a row repeat the last one, so that they
-    std::int64_t *rows, *starts;    // hold nothing odd, and what is written twice is the same
+// Any rows; both arrays have room for a multiple of LANES: lanes without a row repeat the last one, so that they hold nothing odd, and
+// what is written twice is the same.
+struct Listed {
+    std::int64_t *rows, *starts;
     Listed(int count, int lanes, std::int64_t *rows, std::int64_t *starts) : rows(rows), starts(starts) {
         for (int k = count; k % lanes; k++) {
             rows[k] = rows[count - 1];
