@@ -18,7 +18,7 @@ class Entropy {
     double operator()(const T *z, T *v) const {
         const T top = maximum(z, C);
         const Given<T> row{z, z + C, all(top)};
-        const double s = others<true, T>(row, v, C, heat);
+        const double s = sums_of<true, T>(row, v, C, heat).others;
         const auto distance = [&](std::int64_t j, auto part) { return heat(row.below_top(j, part)).hi; };
         Tally<T> sum;
         sweep<T>(C, [&](std::int64_t j, auto part) {

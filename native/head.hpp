@@ -7,6 +7,9 @@
 // (a fifth slower; and with rows on such borders it gained 2 % only).
 // D is cut into pieces so that a piece of coef (C x PIECE) fits the first-level cache. x, coef and its gradient are kept piece
 // by piece: with rows a power of two apart all of them would share a few sets of that cache.
+// No faster than this (0.060 ns a row, feature and class on rows in the third-level cache; the bare products take 0.039): tiles of 24
+// and 32 rows; lines asked for into the first-level cache, or all of them in forward; forward by 3 rows x 4 classes, and by 1 row x 10;
+// backward with both blocks of classes on one line of x.
 #pragma once
 
 #include "pieces.hpp"

@@ -1,5 +1,6 @@
 // The row formula of rule.hpp for rows of many classes: the lanes run along the classes of one row, which stays in the
-// first-level cache through three sweeps (maximum; exponentials and their sum; gradient).
+// first-level cache through three sweeps (maximum; exponentials and their sum; gradient). Gradients stored past the caches were a
+// quarter slower; asking for their lines ahead changed nothing.
 #pragma once
 
 #include "exponential.hpp"
@@ -32,7 +33,6 @@ template <class T> struct Given {
 
     template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
-    INLINE Mask<T> is_top(Pair<T> d) const { return d.hi == T(0); }
 };
 
 // The same of x + lo; m_lo belongs to m.
@@ -52,40 +52,41 @@ template <class T> struct Mapped {
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const {
         return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
     }
-    INLINE Mask<T> is_top(Pair<T> d) const { return (d.hi == T(0)) & (d.lo == T(0)); }
 };
 
-// s, the sum of e_j = exp(slope (x_j - m)) without one maximum; KEEP: the e_j themselves too. Leaving out all lanes equal to
-// m and adding (their number - 1) needs no search for the place of the maximum. NaN in x comes out as NaN.
-template <bool KEEP, class T, class Row, class Heat> double others(Row row, T *e, std::int64_t C, Heat heat) {
+// The e_j = exp(slope (x_j - m)) of a row: the largest of them, and the sum of the others; KEEP: the e_j themselves too.
+struct Sums { double others, largest; };
+
+// Of each lane's largest term so far and the next one, the smaller is added: no search for the place of the maximum. NaN in x comes out
+// as NaN.
+template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e, std::int64_t C, Heat heat) {
     constexpr std::int64_t block = BLOCK * LANES<T>;
     Tally<T> tally;
-    Mask<T> ties{};
+    Vec<T> tops{};
     for (std::int64_t b = 0; b < C; b += block) {
         Vec<T> sum{};
         sweep_by<T, STEP>(C - b < block ? C - b : block, [&](std::int64_t j, auto part, auto size) {
             constexpr int N = size.value, L = LANES<T>;
             Vec<T> y[N];
-            Mask<T> top[N];
             Pair<T> d[N];
             for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
-            for (int i = 0; i < N; i++) {
-                const Pair<T> cool = row.below_top(b + j + i * L, part);
-                top[i] = row.is_top(cool);
-                d[i] = heat(cool);
-            }
+            for (int i = 0; i < N; i++) d[i] = heat(row.below_top(b + j + i * L, part));
             exponentials<T>(d, y);
             for (int i = 0; i < N; i++) {
-                sum += without(top[i], y[i]);
-                ties += top[i];
+                sum += smaller(tops, y[i]);
+                tops = larger(tops, y[i]);
                 if constexpr (KEEP) part.store(e + b + j + i * L, y[i]);
             }
         });
         tally.add(sum);
     }
-    std::int64_t count = 0;
-    for (int i = 0; i < LANES<T>; i++) count -= ties[i];
-    return tally.sum() + double(count - 1);
+    double others = 0, largest = double(tops[0]);
+    for (int i = 1; i < LANES<T>; i++) {
+        const double top = double(tops[i]), less = top < largest ? top : largest;
+        largest = top < largest ? largest : top;
+        others += less;
+    }
+    return {tally.sum() + others, largest};
 }
 
 // Of the a_j of one row: their sum A, their largest, and the sum of the others than that one.
@@ -212,7 +213,8 @@ class Many {
         const double own = rule.rows.moved[3 * i];
         if (!(m < INFINITE && own < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
-        const double O = 1 + sum(Given<T>{x, z + rule.C, all(m)}, g);
+        const Sums e_j = sums(Given<T>{x, z + rule.C, all(m)}, g);
+        const double O = e_j.others + e_j.largest;
         if (!(O >= 1)) return false;
         const Difference d = difference(i, own, double(m));
         const bool top = d.hi > 0;
@@ -222,8 +224,7 @@ class Many {
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), slope * double(m) + (top ? d.hi : 0.0) + log_sum);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay;
-        const Vec<T> factor = all(T((step + it.lift) * (top ? e : 1.0) / sum));
-        sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
+        multiply(g, T((step + it.lift) * (top ? e : 1.0) / sum));
         g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
         return true;
     }
@@ -262,8 +263,15 @@ class Many {
         return {hi, __builtin_fma(slope, far, -hi) + slope * (rest + rule.rows.moved[3 * i + 1]) + rule.rows.formula.slope_rest * far};
     }
 
-    template <class Row> double sum(Row row, T *g) const {
-        return g ? others<true, T>(row, g, rule.C, heat) : others<false, T>(row, g, rule.C, heat);
+    template <class Row> Sums sums(Row row, T *g) const {
+        return g ? sums_of<true, T>(row, g, rule.C, heat) : sums_of<false, T>(row, g, rule.C, heat);
+    }
+
+    void multiply(T *g, T by) const {
+        const Vec<T> factor = all(by);
+        sweep_by<T, 4>(rule.C, [&](std::int64_t j, auto part, auto size) {
+            for (T *to = g + j, *end = to + size.value * LANES<T>; to < end; to += LANES<T>) part.store(to, part.load(to, T(0)) * factor);
+        });
     }
 
     // Writes the loss of row i, and says what its gradient is to be multiplied with.
@@ -275,15 +283,14 @@ class Many {
 
     template <class Row> bool plain(std::int64_t i, std::int64_t y, Row row, T *g, double m) const {
         const Label label = row.label(y);       // now: the sum may write over the scores
-        const double ay = double(rule.keep[y]), s = sum(row, g);
+        const double ay = double(rule.keep[y]), s = sums(row, g).others;
         if (!(s >= 0)) return false;
         const double log_s = log1p_of<double>(all(s))[0];
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), slope * m + log_s);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay / (1 + s), lift = it.lift / (1 + s), ey = double(g[y]);
         const double left = label.top ? s : 1 + (s - ey);       // (1 + s) (1 - p_y)
-        const Vec<T> factor = all(T(step + lift));
-        sweep<T>(rule.C, [&](std::int64_t j, auto part) { part.store(g + j, part.load(g + j, T(0)) * factor); });
+        multiply(g, T(step + lift));
         g[y] = T(lift * ey - step * left);
         return true;
     }
@@ -299,7 +306,7 @@ class Many {
         }
         const Shares<T> aim = y >= 0 ? label_shares(y, a[y]) : shares_of<T>(a, rule.C);
         const double cross = cross_of<T>(a, row, rule.C);       // now: the sum may write over the scores
-        const double s = sum(row, g), log_s = log1p_of<double>(all(s))[0];
+        const double s = sums(row, g).others, log_s = log1p_of<double>(all(s))[0];
         if (s >= 0) {
             const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
             if (g) spread_gradient(g, aim, s, rule.step(i) * it.factor, it.lift);

@@ -32,16 +32,16 @@ struct Rule {
     const std::int64_t C;
     const bool spread, mapped, curved, around;
     const double unit;      // scale slope
-    Buffer<T> keep, base, shift, shift_lo;
+    Buffer<T> keep, base, shift, shift_lo;      // base is there where targets are spread, the shifts where scores are mapped
 
     explicit Rule(const Rows<T> &rows)
         : rows(rows), C(rows.C), spread(rows.targets || rows.formula.base), mapped(rows.formula.shift || rows.moved),
           curved(rows.formula.curve.shape != Shape::identity), around(curved || rows.formula.z_loss != 0 || rows.moved),
-          unit(rows.scale * rows.formula.slope), keep(C), base(C), shift(C), shift_lo(C) {
+          unit(rows.scale * rows.formula.slope), keep(C), base(spread ? C : 0), shift(mapped ? C : 0), shift_lo(mapped ? C : 0) {
         const softgrad::Formula &formula = rows.formula;
-        for (std::int64_t j = 0; j < C; j++) {
-            keep[j] = T(formula.keep ? formula.keep[j] : 1.0);
-            base[j] = T(formula.base ? formula.base[j] : 0.0);
+        for (std::int64_t j = 0; j < C; j++) keep[j] = T(formula.keep ? formula.keep[j] : 1.0);
+        for (std::int64_t j = 0; spread && j < C; j++) base[j] = T(formula.base ? formula.base[j] : 0.0);
+        for (std::int64_t j = 0; mapped && j < C; j++) {
             const double x = formula.shift ? formula.shift[j] / formula.slope : 0.0;
             shift[j] = T(x);
             shift_lo[j] = T(x - double(shift[j]));

@@ -179,6 +179,21 @@ def test_a_split_of_the_rows_over_threads_changes_no_bit(isa, dtype, C):
     assert np.array_equal(gradient, np.concatenate([part[2] for part in parts]))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("C", [1, 3, 10, 32, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_has_the_same_bits_alone_and_among_others(isa, dtype, C, weighted):
+    rng = np.random.default_rng(C)
+    scores, labels = (5 * rng.normal(size=(72, C))).astype(dtype), rng.integers(C, size=72)
+    weight = rng.uniform(1, 2, size=72) if weighted else None
+    _, losses, gradient = score_rows(scores, labels=labels, row_weight=weight)
+    for i in range(72):
+        row = slice(i, i + 1)
+        _, loss, g = score_rows(scores[row], labels=labels[row], row_weight=None if weight is None else weight[row])
+        assert loss[0] == losses[i]
+        assert np.array_equal(g[0], gradient[i])
+
+
 @pytest.mark.parametrize("C", [1, 5, 32, 40, 1000])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_that_do_not_count_are_not_read(isa, dtype, C):
