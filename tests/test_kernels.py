@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import zoo
 
 import softgrad
@@ -10,6 +11,7 @@ from softgrad.blocks.block import Block
 from softgrad.blocks.memory import in_memory
 from softgrad.kernels import native
 from softgrad.kernels.reference import Reference
+from softgrad.kernels.tiled import Tiled
 from softgrad.losses import cross_entropy
 from softgrad.losses.loss import schedules
 from softgrad.solvers.lbfgs import LBFGS
@@ -305,3 +307,24 @@ def test_without_compiled_kernels_a_fit_finds_the_same(monkeypatch):
     assert native.status().startswith("none")
     assert np.allclose(found.coef, expected.coef, rtol=0, atol=1e-7)
     assert found.result.value == pytest.approx(expected.result.value, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_products_of_the_hessian_keep_their_digits_where_a_row_is_sure(dtype, compiled):
+    """p_j sum_k p_k (u_j - u_k), where u - p'u is rounding for the most part; rows that do not count are never read."""
+    rng = np.random.default_rng(11)
+    n, C = 30, 6
+    u = (1000 + rng.normal(size=(n, C))).astype(dtype)
+    P = (rng.dirichlet(np.ones(C), n) * 1e-8).astype(dtype)
+    P[np.arange(n), rng.integers(0, C, n)] = 1
+    r = rng.uniform(0.5, 2, n)
+    expected = 3 * r[:, None] * P * np.einsum("ik,ijk->ij", P, u.astype(float)[:, :, None] - u.astype(float)[:, None])
+    X = sp.csr_array(np.eye(n + 1, dtype=dtype))  # row i has the score u_i for itself
+    X.data[n], r, P = np.nan, np.append(r, 0), np.vstack([P, np.full((1, C), np.nan, dtype)])
+    kernel = kernels.choose(X, C, cross_entropy()) if compiled else Tiled()
+    V = np.asfortranarray(np.vstack([u, np.zeros((1, C), dtype)]).T)
+    G, g = kernel.hessian_products(Block(X, P, r), V, np.zeros(C, dtype), 3.0)
+    assert np.allclose(G[:, :n].T, expected, rtol=2e3 * np.finfo(dtype).eps, atol=1e-3 * np.abs(expected).max(axis=1).min())
+    assert np.allclose(g, expected.sum(axis=0), rtol=0, atol=1e-2 * np.abs(expected).max())
+    assert not G[:, n].any()
