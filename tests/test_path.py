@@ -14,7 +14,7 @@ from softgrad.kernels.fused import Head
 from softgrad.kernels.tiled import Tiled
 from softgrad.losses import cross_entropy
 from softgrad.path import Path
-from softgrad.solvers.lbfgs import LBFGS, Point, Run, Search
+from softgrad.solvers.lbfgs import LBFGS, Search
 from softgrad.training import Problem
 
 SOLVER = LBFGS(tol=1e-8, max_iter=1000)
@@ -390,13 +390,3 @@ def test_saving_takes_its_share_of_the_time_only(tmp_path):
     described = json.loads(checkpoint.model_file.read(tmp_path / "state")[1]["path"])
     assert described["passes"] == path.passes
     assert described["lanes"] == []
-
-
-def test_a_foretold_step_is_taken_down_the_hill_only():
-    run = Run(SOLVER, np.zeros(2), 1e-14, lambda g: float(abs(g).max()), 0.0)
-    g = np.array([1.0, -2.0])
-    run.tell(Point(run.asked, 1.0, g))
-    assert not run.go_on(g)
-    assert run.line is None
-    assert run.go_on(-0.5 * g)
-    assert np.array_equal(run.asked, -0.5 * g)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from softgrad.solvers.lbfgs import LBFGS
+from softgrad.solvers.lbfgs import LBFGS, Point, Run
 from softgrad.solvers.solver import AbstractMetric, State, Status
 
 
@@ -267,3 +267,13 @@ def test_parameters_in_float32_stay_in_float32():
     assert result.parameters.dtype == np.float32
     assert result.status is Status.CONVERGED
     assert np.allclose(result.parameters, c, atol=1e-3)
+
+
+def test_a_foretold_step_is_taken_down_the_hill_only():
+    run = Run(LBFGS(), np.zeros(2), 1e-14, lambda g: float(abs(g).max()), 0.0)
+    g = np.array([1.0, -2.0])
+    run.tell(Point(run.asked, 1.0, g))
+    assert not run.go_on(g)
+    assert run.line is None
+    assert run.go_on(-0.5 * g)
+    assert np.array_equal(run.asked, -0.5 * g)

@@ -30,7 +30,7 @@ def loss_of(words: Sequence[str]) -> Loss:
     where it stands alone. SystemExit(2) for a name that is neither.
     """
     parts = {_plain(part.__name__): part for kind in (ONE | SEVERAL).values() for part in known(kind)}
-    named = {_plain(name): make for name, make in vars(losses).items() if _makes_a_loss(make)}
+    named = {_plain(name): make for name in losses.__all__ if _makes_a_loss(make := getattr(losses, name))}
     names = [_plain(word.partition(":")[0]) for word in words]
     if len(words) == 1 and names[0] in named:
         return _made(words[0], named[names[0]], _numbers_of(named[names[0]]))
