@@ -170,7 +170,7 @@ def _apply_options(parser: argparse.ArgumentParser, split: str) -> None:
     add("source", metavar="SOURCE", help=SOURCE)
     add("--split", choices=["test", "train", "all"], default=split, help="which rows; train and test are told apart as in the fit")
     add("--label", type=column, metavar="NAME", help="label column of a table, or its number (default: as in the fit)")
-    add("--memory-limit", metavar="SIZE", help="leave the rows on disk and hold at most SIZE of them, as 512MiB, 2GB (default: load all)")
+    _memory_option(parser)
     _json(parser)
 
 
