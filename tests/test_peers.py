@@ -55,6 +55,12 @@ def by_entmax(theirs, z, y):
     return by_torch(lambda _, x, t: theirs(module, x, t), z, y)
 
 
+def by_torchvision(theirs, z, y):
+    # RuntimeError: where its operators were built for another torch
+    ops = pytest.importorskip("torchvision.ops", exc_type=(ImportError, RuntimeError))
+    return by_torch(lambda _, x, t: theirs(ops, x, t.to(x.dtype)), z, y)
+
+
 def by_optax(theirs, z, y):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     with jax.enable_x64(True):
@@ -62,7 +68,7 @@ def by_optax(theirs, z, y):
         return float(value), np.asarray(gradient)
 
 
-BY = {"torch": by_torch, "entmax": by_entmax, "optax": by_optax}
+BY = {"torch": by_torch, "torchvision": by_torchvision, "entmax": by_entmax, "optax": by_optax}
 
 
 def weights(z):
@@ -121,6 +127,12 @@ AGREE = {
         "optax",
         losses.sigmoid_focal,
         lambda optax, z, y: optax.sigmoid_focal_loss(z, y, alpha=0.25, gamma=2.0).sum(axis=1).mean(),
+        "many",
+    ),
+    "torchvision sigmoid_focal_loss": Case(
+        "torchvision",
+        losses.sigmoid_focal,
+        lambda ops, z, y: ops.sigmoid_focal_loss(z, y, alpha=0.25, gamma=2.0).sum(dim=1).mean(),
         "many",
     ),
     "entmax sparsemax_loss": Case("entmax", losses.sparsemax, lambda entmax, z, y: entmax.sparsemax_loss(z, y).mean()),
