@@ -60,7 +60,7 @@ def read_features(path: Path) -> np.ndarray:
     return _cells(path, _form(path, None, labelled=False), {})
 
 
-def _cells(path: Path, form: Form, converters: dict[int, Callable[[str], int]]) -> np.ndarray:
+def _cells(path: Path, form: Form, converters: dict[int | str, Callable[[str], int]]) -> np.ndarray:
     with reading(path):
         try:
             table = np.loadtxt(
