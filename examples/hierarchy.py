@@ -10,27 +10,16 @@ prediction, 0 where it is right) and that of the mistakes alone. Each fit ends w
 largest entry of its gradient stands beside. The two largest major groups (171 classes) unless told otherwise.
 """
 
-import argparse
 import time
 
 import numpy as np
+from occupations import asked, read
 
 import softgrad
 from softgrad.solvers.lbfgs import LBFGS
 
 LEVELS = (2, 4, 6, 7)  # lengths of the codes of major, minor and broad group, occupation; then the whole code
 SOLVER = LBFGS(tol=1e-2, gap=1e-5, max_iter=300)
-
-
-def read(path, groups):
-    """(X, codes) of the training and of the test rows, of the largest major groups and of classes with training rows."""
-    found = softgrad.data.load(path)
-    names = np.array(found.classes)
-    codes, test_codes = names[found.y], names[found.y_test]
-    majors, counts = np.unique([code[:2] for code in codes], return_counts=True)
-    largest = majors[np.argsort(-counts)[:groups]]
-    kept, known = (np.isin([code[:2] for code in part], largest) for part in (codes, test_codes))
-    return (found.X[kept], codes[kept]), (found.X_test[known], test_codes[known])
 
 
 def models(X, y, alpha):
@@ -53,12 +42,8 @@ def timed(model, X, y):
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file")
+    parser = asked(__doc__, "many minutes")
     parser.add_argument("--alpha", type=float, default=0.1, help="of HXE (default: 0.1)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--groups", type=int, metavar="N", default=2, help="the N largest major groups (default: 2)")
-    which.add_argument("--all", dest="groups", action="store_const", const=None, help="all classes; many minutes")
     arguments = parser.parse_args()
     (X, y), (X_test, y_test) = read(arguments.file, arguments.groups)
     tree = softgrad.losses.Tree.of_paths([[*(code[:k] for k in LEVELS), code] for code in np.unique(y)])

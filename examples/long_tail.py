@@ -14,10 +14,10 @@ Macro recall is the mean over classes, "rare" the mean over those with fewer tha
 fit ends when its next step promises less than 1e-5 of its value. The two largest major groups (171 classes) unless told otherwise.
 """
 
-import argparse
 import time
 
 import numpy as np
+from occupations import asked, read
 from sklearn.metrics import recall_score
 
 import softgrad
@@ -25,17 +25,6 @@ from softgrad import losses
 from softgrad.solvers.lbfgs import LBFGS
 
 RARE = 20
-
-
-def read(path, groups):
-    """(X, codes) of the training and of the test rows, of the largest major groups."""
-    found = softgrad.data.load(path)
-    names = np.array(found.classes)
-    codes, test_codes = names[found.y], names[found.y_test]
-    majors, counts = np.unique([code[:2] for code in codes], return_counts=True)
-    largest = majors[np.argsort(-counts)[:groups]]
-    kept, known = (np.isin([code[:2] for code in part], largest) for part in (codes, test_codes))
-    return (found.X[kept], codes[kept]), (found.X_test[known], test_codes[known])
 
 
 def models(X, y, counts):
@@ -51,12 +40,7 @@ def models(X, y, counts):
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--groups", type=int, metavar="N", default=2, help="the N largest major groups (default: 2)")
-    which.add_argument("--all", dest="groups", action="store_const", const=None, help="all classes; minutes, and 3 GB")
-    arguments = parser.parse_args()
+    arguments = asked(__doc__, "minutes, and 3 GB").parse_args()
     (X, y), (X_test, y_test) = read(arguments.file, arguments.groups)
     classes, counts = np.unique(y, return_counts=True)
     rare = np.intersect1d(classes[counts < RARE], y_test)

@@ -1,5 +1,7 @@
 """What the tests of rows on disk share: a small problem as a pair of files; what has to be the same; the form of a refusal."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -62,3 +64,40 @@ def bfloat16(X):
     """Bits of float32 numbers that bfloat16 holds, and these numbers."""
     bits = np.ascontiguousarray(X, np.float32).view(np.uint32) >> 16
     return bits.astype("<u2"), (bits << 16).view(np.float32)
+
+
+MEASURED = """
+import sys
+import numpy as np, softgrad, scipy.linalg
+from softgrad import threads
+from softgrad.data import stream
+from softgrad.solvers import SGD
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) << 10
+
+def work(X, y):
+    {work}
+
+rng = np.random.default_rng(0)
+with threads.limit(2):
+    work(rng.normal(size=(500, 8)).astype(np.float32), np.arange(500) % 3)
+    data = stream(sys.argv[1], memory_limit=int(sys.argv[2]))
+    before = peak()
+    work(data.X, data.y)
+print(peak() - before)
+"""
+
+
+def rise_of_peak(folder, N, dtype, limit, work):
+    """Bytes that work(X, y), a line of Python, adds to the peak of a process, for N rows of 1024 numbers in 10 classes on disk."""
+    rng = np.random.default_rng(0)
+    with (folder / "X.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (N, 1024)})
+        for _ in range(0, N, 5000):
+            file.write(rng.standard_normal((5000, 1024), np.float32).astype(dtype).tobytes())
+    np.save(folder / "y.npy", rng.integers(0, 10, N))
+    assert (folder / "X.npy").stat().st_size > 3 * limit
+    command = [sys.executable, "-W", "ignore", "-c", MEASURED.format(work=work), str(folder / "X.npy"), str(limit)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)

@@ -1,7 +1,6 @@
 """Mini-batches of rows on disk: drawn in piles from all over the files, within the memory limit, with the bits of those rows in memory."""
 
 import itertools
-import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.datasets import dump_svmlight_file
-from streaming import head, write_pair
+from streaming import head, rise_of_peak, write_pair
 from trainings import drawn_rows
 
 import softgrad
@@ -221,39 +220,9 @@ def test_a_value_that_is_no_number(tmp_path, bad):
         softgrad.SoftmaxClassifier(solver=SGD(epochs=1, batch_size=100)).fit(source, y)
 
 
-MEASURED = """
-import sys
-import numpy as np, softgrad
-from softgrad import threads
-from softgrad.data import stream
-from softgrad.solvers import SGD
-
-def peak():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) << 10
-
-rng = np.random.default_rng(0)
-with threads.limit(2):
-    tiny = rng.normal(size=(500, 8)).astype(np.float32)
-    softgrad.SoftmaxClassifier(solver=SGD(epochs=1)).fit(tiny, np.arange(500) % 3).predict(tiny)
-    data = stream(sys.argv[1], memory_limit=int(sys.argv[2]))
-    before = peak()
-    softgrad.SoftmaxClassifier(solver=SGD(epochs=1.2)).fit(data.X, data.y)
-print(peak() - before)
-"""
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of a process is read from /proc")
 def test_the_memory_limit_is_kept(tmp_path):
     """Rows of three times the limit: the rise of the process's peak over what labels and libraries take stays below it."""
-    N, D, limit = 100_000, 1024, 64 << 20
-    rng = np.random.default_rng(0)
-    with (tmp_path / "X.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (N, D)})
-        for _ in range(0, N, 5000):
-            file.write(rng.standard_normal((5000, D), np.float32).astype(np.float16).tobytes())
-    np.save(tmp_path / "y.npy", rng.integers(0, 10, N))
-    command = [sys.executable, "-W", "ignore", "-c", MEASURED, str(tmp_path / "X.npy"), str(limit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    N, limit = 100_000, 64 << 20
     labels = 100 * N  # the labels as numbers, weights, the order of an epoch
-    assert int(done.stdout) < limit + labels
+    assert rise_of_peak(tmp_path, N, "float16", limit, "softgrad.SoftmaxClassifier(solver=SGD(epochs=1.2)).fit(X, y)") < limit + labels

@@ -12,7 +12,7 @@ import pytest
 from command import done, misspelt, names_in, refused, start, write_cifar
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
-from stopping import begun, lines_of, wait_for_lines, without_seconds
+from stopping import begun, lines_of, table_on_a_terminal, wait_for_lines, without_seconds
 
 import softgrad
 from softgrad.report.folds import fold_accuracies
@@ -330,21 +330,4 @@ def test_a_full_disk_leaves_the_last_good_state(problem, uninterrupted, tmp_path
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 def test_the_table_on_a_terminal(problem, tmp_path):
-    ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "softgrad", "sweep", str(problem), *LONG[:-1], "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    seen = b""
-    try:
-        while b"wrote" not in seen:
-            seen += os.read(ours, 4096)
-    finally:
-        process.communicate(timeout=60)
-        os.close(ours)
-    assert process.returncode == 0
-    first, *others = seen.split(b"\x1b[J")
-    assert first.startswith(b"\rC ")
-    assert b"0/4" in first
-    assert any(b"4/4" in table for table in others)
-    assert all(table.startswith(b"\r\x1b[") for table in others[:-1])  # each over the one before
-    assert b"gradient" not in others[-1]
+    table_on_a_terminal(problem, *LONG[:-1], folder=tmp_path, heading=b"\rC ", counts=(b"0/4", b"4/4"))

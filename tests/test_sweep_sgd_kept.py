@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from command import done, names_in, refused
-from stopping import begun, lines_of, wait_for_lines, without_seconds
+from stopping import begun, lines_of, table_on_a_terminal, wait_for_lines, without_seconds
 
 import softgrad
 
@@ -136,24 +134,7 @@ def test_seconds_count_all_processes(tmp_path, solver):
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 def test_the_table_on_a_terminal(tmp_path):
-    ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "softgrad", "sweep", "digits", *map(str, WORDS), "--no-pictures", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    seen = b""
-    try:
-        while b"wrote" not in seen:
-            seen += os.read(ours, 4096)
-    finally:
-        process.communicate(timeout=60)
-        os.close(ours)
-    assert process.returncode == 0
-    first, *others = seen.split(b"\x1b[J")
-    assert first.startswith(b"\rlearning rate ")
-    assert b"0/3" in first
-    assert any(b"2/3" in table for table in others)
-    assert all(table.startswith(b"\r\x1b[") for table in others[:-1])  # each over the one before
-    assert b"gradient" not in others[-1]
+    table_on_a_terminal("digits", *WORDS, "--no-pictures", folder=tmp_path, heading=b"\rlearning rate ", counts=(b"0/3", b"2/3"))
 
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])

@@ -1,8 +1,7 @@
 """The state of a run in one file: after a kill at any moment it goes on, to the same bits as if nothing had happened.
 
-Of a path every lane is saved with its pairs and its line search; metrics are made again from the data, of a Hessian only the place is kept.
-Of a stochastic training every point is saved with its moments. The file is written beside its place and renamed, with a checksum over all
-of it, and knows the problem that it belongs to.
+The file is written beside its place and renamed, with a checksum over all of it, and knows the problem that it belongs to. What a run is
+made of is told by the room of its kind (`KINDS`).
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad import arrays, model_file, saved_descent, threads
+from softgrad import arrays, model_file, saved_descent, saved_path
 from softgrad.descent import Descent
-from softgrad.path import Lane, Path
-from softgrad.precondition import AbstractStaged
-from softgrad.solvers.saved import pack, unpack
+from softgrad.path import Path
 from softgrad.solvers.solver import Result, State, Status, Stride
 from softgrad.training import Fit
 
 Tensors = dict[str, NDArray[Any]]
 Run = Path | Descent
+KINDS = {Path: saved_path, Descent: saved_descent}
 SHARE = 0.01  # of the time at most goes into saving
 
 
@@ -43,8 +41,8 @@ class Keeper:
 
     def __call__(self, run: Run) -> None:
         """Save, if it is time again, and when the run has ended."""
-        now, under_way = time.perf_counter(), run.groups if isinstance(run, Descent) else run.lanes
-        if under_way and now - self.saved < self.cost / SHARE:
+        now = time.perf_counter()
+        if KINDS[type(run)].under_way(run) and now - self.saved < self.cost / SHARE:
             return
         self.belongs = identity(run) if self.belongs is None else self.belongs
         save(self.file, run, self.belongs)
@@ -52,8 +50,8 @@ class Keeper:
         self.cost = self.saved - now
 
 
-def keep(file: str | os.PathLike[str] | None, run: Descent, *, resumed: bool) -> None:
-    """Have a stochastic training saved in the file, and put where the file says it was, if it is resumed and there is one."""
+def keep(file: str | os.PathLike[str] | None, run: Run, *, resumed: bool) -> None:
+    """Have a run saved in the file, and put where the file says it was, if it is resumed and there is one."""
     if file is None:
         return
     if resumed and FilePath(file).exists():
@@ -62,27 +60,17 @@ def keep(file: str | os.PathLike[str] | None, run: Descent, *, resumed: bool) ->
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What has to be the same for a run to go on: settings, and a digest of labels, weights, means and squares of the features.
-
-    Of a Gram matrix the diagonal: all of it is 38 MB for CIFAR-10, and its digest took longer than saving.
-    """
-    if isinstance(run, Descent):
-        settings, parts = saved_descent.settings(run), saved_descent.data(run)
-    else:
-        problem, seen = run.problem, run.seen
-        squares = seen.second if seen.G is None else seen.G.diagonal()
-        known = [problem.y, run.R, run.l2, squares, *([] if seen.mu is None else [seen.mu])]
-        parts: Tensors = dict(zip("abcdefg", known, strict=False))
-        settings = [problem.X.shape, problem.X.dtype, problem.n_classes, problem.loss, problem.fit_intercept, problem.seed, run.solver]
-    return {"settings": " ".join(map(str, settings)), "data": _digest(parts, "")}
+    """What has to be the same for a run to go on: its settings, and a digest of its data."""
+    kind = KINDS[type(run)]
+    return {"settings": " ".join(map(str, kind.settings(run))), "data": _digest(kind.data(run), "")}
 
 
 def save(file: str | os.PathLike[str], run: Run, belongs: dict[str, Any]) -> None:
     """Write the state of a run, whole or not at all. Raises OSError where it cannot be written; the file before it stays."""
-    numbers, tensors = saved_descent.pack(run) if isinstance(run, Descent) else _pack_path(run)
-    fits = {(p,): fit for p, fit in run.results.items()} if isinstance(run, Descent) else run.fits
-    numbers |= {"identity": belongs, "fits": [[key, _pack_fit(fit, _prefix(key), tensors)] for key, fit in fits.items()]}
-    text = json.dumps(numbers)
+    kind = KINDS[type(run)]
+    numbers, tensors = kind.pack(run)
+    fits = [[key, _pack_fit(fit, _prefix(key), tensors)] for key, fit in kind.fits(run).items()]
+    text = json.dumps(numbers | {"identity": belongs, "fits": fits})
     model_file.write(file, tensors, {"path": text, "digest": _digest(tensors, text)})
 
 
@@ -95,49 +83,11 @@ def resume(file: str | os.PathLike[str], run: Run) -> None:
         do = "resume with the data and settings it was made with, or begin anew"
         arrays.refuse(f"checkpoint {os.fspath(file)}", "must belong to the same problem", f"other {which}", do)
     fits = {tuple(key): _unpack_fit(told, _prefix(key), tensors) for key, told in numbers["fits"]}
-    if isinstance(run, Descent):
-        run.results = {p: fit for (p,), fit in fits.items()}
-        saved_descent.unpack(run, numbers, tensors)
-    else:
-        run.fits = fits
-        _unpack_path(run, numbers, tensors)
+    KINDS[type(run)].unpack(run, fits, numbers, tensors)
 
 
 def _prefix(key: Sequence[int]) -> str:
     return f"fit.{'.'.join(map(str, key))}."
-
-
-def _pack_path(path: Path) -> tuple[dict[str, Any], Tensors]:
-    numbers: dict[str, Any] = {"passes": path.passes, "last": path.last, "seconds": time.perf_counter() - path.began, "lanes": []}
-    tensors: Tensors = {}
-    for lane in path.lanes:
-        told, parts = pack(lane.run)
-        numbers["lanes"].append([lane.k, lane.j, told])
-        tensors |= {f"lane.{lane.k}.{lane.j}.{name}": array for name, array in parts.items()}
-    numbers["metrics"] = []
-    for (k, j), metric in path.metrics.items():
-        if isinstance(metric, AbstractStaged):
-            numbers["metrics"].append([k, j, metric.bought_at, metric.seen])
-            if metric.bought is not None:
-                tensors[f"metric.{k}.{j}"] = metric.bought
-    return numbers, tensors
-
-
-def _unpack_path(path: Path, numbers: dict[str, Any], tensors: Tensors) -> None:
-    path.passes, path.last, path.began = numbers["passes"], numbers["last"], time.perf_counter() - numbers["seconds"]
-    with threads.blas(1):  # as in the path itself: bits must not depend on BLAS threads
-        for k, j, bought_at, seen in numbers["metrics"]:
-            metric = path.metric(k, j)
-            assert isinstance(metric, AbstractStaged)
-            if f"metric.{k}.{j}" in tensors:
-                metric.buy(tensors[f"metric.{k}.{j}"], bought_at)
-            metric.seen = seen
-    for k, j, told in numbers["lanes"]:
-        objective, prefix = path.objective(k, j), f"lane.{k}.{j}."
-        parts = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        path.lanes.append(Lane(k, j, objective, unpack(path.solver, objective.noise, objective.norm, told, parts)))
-    if not all(path.ended(k) for k in range(path.last + 1)):
-        path.lanes = []
 
 
 def seconds(file: str | os.PathLike[str]) -> float:

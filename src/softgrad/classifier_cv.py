@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from softgrad import arrays, checkpoint
+from softgrad import arrays
+from softgrad.checkpoint import keep
 from softgrad.held_out import Scoring, scoring_for
 from softgrad.linear_classifier import AbstractLinearClassifier, as_one_row, as_softmax, one_row
 from softgrad.losses.loss import Loss
@@ -169,9 +169,8 @@ class SoftmaxClassifierCV(AbstractLinearClassifier):
         callback = bar if self.verbose else self.callback
         path = Path(search.lanes, search.R, search.l2, solver, callback, search.ended)
         search.path = path
-        if self.resume and self.checkpoint is not None and FilePath(self.checkpoint).exists():
-            checkpoint.resume(self.checkpoint, path)
-        keeper = checkpoint.Keeper(self.checkpoint) if self.checkpoint is not None else None
+        keep(self.checkpoint, path, resumed=self.resume)
+        keeper = path.after
 
         def after(path: Path) -> None:
             bar.done = len(path.fits)

@@ -33,6 +33,29 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 DOTS = 4000  # rows drawn at most
 
 
+class Words(NamedTuple):
+    """What the parts of a diagnosis are called: of losses that ask for one class, and of those that ask yes or no of every class."""
+
+    margin: str
+    doubt: str
+    classes: str
+    shared: str
+    sure: str
+    largest: str
+    true: str
+    counted: str
+
+
+ONE_CLASS = Words(
+    "score of the label - largest other", "1 - p_y", "wrong", "{} wrong classes",
+    "confidence", "confidence: largest probability", "accuracy", "rows",
+)  # fmt: skip
+YES_OR_NO = Words(
+    "score of the label that is worst off", "1 - p of every label's truth", "absent", "absent classes",
+    "probability of yes", "probability of yes", "share of yes", "answers",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Confidence against accuracy: ece, accuracy and mean confidence; counts, confidences and accuracies of the bins, NaN where empty."""
@@ -78,6 +101,11 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<13}{words}" for name, words in _told(self))
+
+    @property
+    def words(self) -> Words:
+        """The names of its parts."""
+        return ONE_CLASS if self.absences is None else YES_OR_NO
 
     def picture(self, path: paper.Path = None) -> Figure:
         """Four panels: gradients against margins, dilution, calibration, clipping; saved if a path is given."""
@@ -219,20 +247,17 @@ def _told(d: Diagnosis) -> list[tuple[str, str]]:
     wrong = f"; {100 * d.saturated_wrong:.1f} % though wrong"
     told = [("saturation", f"{100 * d.saturated:.1f} % of rows have a gradient below {d.bound:g}{at}{wrong}")]
     if d.certain is not None:
-        whose = "1 - p_y" if d.absences is None else "1 - p of every label's truth"
-        told.append(("", f"{100 * d.certain:.1f} % of rows have {whose} below {d.bound:g}"))
+        told.append(("", f"{100 * d.certain:.1f} % of rows have {d.words.doubt} below {d.bound:g}"))
     if np.isfinite(d.effective):
         few = f", {100 * d.dilution[2]:.1f} % to the strongest 3" if d.classes > 4 else ""
-        wrong = f"{d.classes - 1} wrong classes" if d.absences is None else "absent classes"
-        one = f"of the gradient of {wrong} {100 * d.dilution[0]:.1f} % goes to the strongest{few}"
+        one = f"of the gradient of {d.words.shared.format(len(d.dilution))} {100 * d.dilution[0]:.1f} % goes to the strongest{few}"
         told.append(("dilution", f"{one}; they are as good as {d.effective:.1f}"))
     if d.absences is not None and np.isfinite(d.absences):
         told.append(("", f"{100 * d.absences:.1f} % of the whole gradient is of absent classes"))
     if (c := d.calibration) is not None:
         way = "overconfident" if c.confidence > c.accuracy else "underconfident"
         bins = f"ECE {c.ece:.4f} in {len(c.counts)} bins, {way}"
-        sure, true = ("confidence", "accuracy") if d.absences is None else ("probability of yes", "share of yes")
-        told.append(("calibration", f"{sure} {c.confidence:.4f}, {true} {c.accuracy:.4f}: {bins}"))
+        told.append(("calibration", f"{d.words.sure} {c.confidence:.4f}, {d.words.true} {c.accuracy:.4f}: {bins}"))
     norms = f"median {d.quantiles[0.5]:.4g}, 95 % below {d.quantiles[0.95]:.4g}, largest {d.quantiles[1.0]:.4g}"
     return [*told, ("clipping", f"gradient norms: {norms}; a max-norm of {d.max_norm:g} clips {100 * d.clipped:.1f} % of rows")]
 
@@ -246,8 +271,7 @@ def _draw_saturation(axes: Axes, d: Diagnosis) -> None:
         k = drawn[d.right[drawn] == right]
         axes.scatter(d.margins[k], np.maximum(d.norms[k], 1e-300), s=11, color=colour, alpha=0.4, linewidths=0, label=name, rasterized=True)
     floor = max(d.quantiles[0.05] / 10, 1e-12)
-    margin = "score of the label - largest other" if d.absences is None else "score of the label that is worst off"
-    axes.set(yscale="log", xlabel=f"margin: {margin}", ylabel="norm of the row's gradient")
+    axes.set(yscale="log", xlabel=f"margin: {d.words.margin}", ylabel="norm of the row's gradient")
     axes.set_ylim(min(floor, d.bound / 10), 3 * max(d.quantiles[1.0], d.bound))
     axes.axhline(d.bound, color=paper.INK, linewidth=1, linestyle=(0, (4, 3)))
     _beside(axes, f"bound {d.bound:g}", (float(d.margins.min()), d.bound), (0, -11))
@@ -259,7 +283,7 @@ def _draw_saturation(axes: Axes, d: Diagnosis) -> None:
 
 def _draw_dilution(axes: Axes, d: Diagnosis) -> None:
     paper.plain(axes)
-    wrong, many = ("wrong", d.classes - 1) if d.absences is None else ("absent", d.classes)
+    wrong, many = d.words.classes, len(d.dilution)
     axes.set(xlabel=f"strongest {wrong} classes counted", ylabel=f"share of the {wrong} classes' gradient (%)", ylim=(0, 104))
     if not np.isfinite(d.effective):
         paper.said(axes, "Dilution: no row has a gradient by classes")
@@ -275,8 +299,7 @@ def _draw_dilution(axes: Axes, d: Diagnosis) -> None:
 
 def _draw_calibration(axes: Axes, d: Diagnosis) -> None:
     paper.plain(axes)
-    sure, true = ("confidence: largest probability", "accuracy") if d.absences is None else ("probability of yes", "share of yes")
-    axes.set(xlabel=sure, ylabel=true, xlim=(0, 1.01), ylim=(0, 1.03))
+    axes.set(xlabel=d.words.largest, ylabel=d.words.true, xlim=(0, 1.01), ylim=(0, 1.03))
     if (c := d.calibration) is None:
         paper.said(axes, "Calibration: the loss has no probabilities")
         return
@@ -286,8 +309,8 @@ def _draw_calibration(axes: Axes, d: Diagnosis) -> None:
     axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=paper.RED, linewidth=2.2, alpha=0.55)
     axes.scatter(x, y, s=18 + 500 * share, color=paper.BLUE, alpha=0.85, linewidths=0, zorder=3, clip_on=False)
     _beside(axes, "perfect", (0.1, 0.1), (6, -11))
-    _beside(axes, "area: share of rows" if d.absences is None else "area: share of answers", (0.02, 0.96), (0, 0))
-    paper.said(axes, f"Calibration: {sure.partition(':')[0]} {c.confidence:.3f}, {true} {c.accuracy:.3f}, ECE {c.ece:.3f}")
+    _beside(axes, f"area: share of {d.words.counted}", (0.02, 0.96), (0, 0))
+    paper.said(axes, f"Calibration: {d.words.sure} {c.confidence:.3f}, {d.words.true} {c.accuracy:.3f}, ECE {c.ece:.3f}")
 
 
 def _draw_clipping(axes: Axes, d: Diagnosis) -> None:

@@ -198,11 +198,16 @@ def curvatures(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[
     step = max(64, CELLS // C)
     for rows in (counted(block.part(slice(i, i + step))) for i in range(0, len(block.r), step)):
         X = rows.X if hasattr(rows.X, "indptr") else rows.X.astype(dtype, copy=False)
-        P = probabilities(loss, (X @ coef.T + intercept).astype(np.float64))
-        Q = rows.r[:, None] * P * (1 - P)
-        H += (X.multiply(X) if hasattr(X, "indptr") else X * X).T @ Q.astype(dtype)
-        h += Q.sum(axis=0)
+        G, g = _spread(X, probabilities(loss, (X @ coef.T + intercept).astype(np.float64)), rows.r, dtype)
+        H += G
+        h += g
     return H.T, h
+
+
+def _spread(X: Any, P: NDArray[Any], r: NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """sum_i r_i p_ic (1 - p_ic) x_id^2 (D, C), and without the features (C,)."""
+    Q = r[:, None].astype(P.dtype) * P * (1 - P)
+    return (X.multiply(X) if hasattr(X, "indptr") else X * X).T @ Q.astype(dtype, copy=False), Q.sum(axis=0, dtype=np.float64)
 
 
 @dataclass
@@ -263,8 +268,8 @@ def softmax_rows(block: Block, coef: NDArray[Any], intercept: NDArray[Any]) -> N
 def spreads(block: Block) -> tuple[NDArray[Any], NDArray[Any]]:
     """`curvatures` of CSR rows whose probabilities stand where the targets do."""
     tile = counted(block)
-    Q = tile.r[:, None].astype(tile.y.dtype) * tile.y * (1 - tile.y)
-    return (tile.X.multiply(tile.X).T @ Q).T, Q.sum(axis=0, dtype=np.float64)
+    H, h = _spread(tile.X, tile.y, tile.r, tile.y.dtype)
+    return H.T, h
 
 
 @dataclass

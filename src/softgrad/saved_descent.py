@@ -6,6 +6,7 @@ What it has drawn is not among them: the rows of a step follow from the seed and
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +15,15 @@ from numpy.typing import NDArray
 
 from softgrad.descent import Descent
 from softgrad.solvers.solver import State
+from softgrad.training import Fit
 
 Tensors = dict[str, NDArray[Any]]
 SEEN = ("sums", "squares", "steepest", "clipped", "largest")  # what is known of each point
+
+
+def under_way(descent: Descent) -> bool:
+    """Whether a point is not at its end."""
+    return bool(descent.groups)
 
 
 def settings(descent: Descent) -> list[Any]:
@@ -32,6 +39,11 @@ def data(descent: Descent) -> Tensors:
     numbers = np.array([seen.s, seen.largest, seen.row, seen.score])
     parts = (descent.problem.y, descent.problem.r, *descent.start, seen.mu, numbers)
     return dict(zip(("y", "r", "coef", "intercept", "mu", "numbers"), parts, strict=True))
+
+
+def fits(descent: Descent) -> dict[tuple[int, ...], Fit]:
+    """Those that are done, by point."""
+    return {(p,): fit for p, fit in descent.results.items()}
 
 
 def pack(descent: Descent) -> tuple[dict[str, Any], Tensors]:
@@ -51,8 +63,9 @@ def pack(descent: Descent) -> tuple[dict[str, Any], Tensors]:
     return numbers, tensors
 
 
-def unpack(descent: Descent, numbers: dict[str, Any], tensors: Tensors) -> None:
+def unpack(descent: Descent, fits: Mapping[tuple[int, ...], Fit], numbers: dict[str, Any], tensors: Tensors) -> None:
     """Put a training of the same problem where it was."""
+    descent.results = {p: fit for (p,), fit in fits.items()}
     descent.done, descent.summed, descent.nothing = numbers["done"], numbers["summed"], numbers["nothing"]
     descent.began = time.perf_counter() - numbers["seconds"]
     descent.traces = [[State(*state) for state in trace] for trace in numbers["traces"]]

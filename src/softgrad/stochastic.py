@@ -97,10 +97,10 @@ def grid(
         rule = f"must have one label for each of the {rows.shape[0]} rows of X"
         arrays.refuse("grid(y)", rule, f"shape {labels.shape}", "align them")
     classes, numbers = arrays.classes("grid(y)", labels)
-    r = arrays.row_weight("grid(sample_weight)", sample_weight, rows.shape[0])
-    r = np.ones(rows.shape[0]) if r is None else r
+    weights = arrays.row_weight("grid(sample_weight)", sample_weight, rows.shape[0])
     trained, validation = _parts(rows, numbers, classes, X_val, y_val, held_out)
-    r = np.where(np.isin(np.arange(len(r)), trained), r, 0.0) if held_out is not None else r
+    r = np.zeros(rows.shape[0])
+    r[trained] = 1.0 if weights is None else weights[trained]
     if not r.any():
         arrays.refuse("grid(sample_weight)", "at least one row must count", "weights that are all zero", "weigh some row above zero")
     loss = cross_entropy() if loss is None else loss

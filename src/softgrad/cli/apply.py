@@ -13,6 +13,7 @@ import numpy as np
 from softgrad.arrays import SoftgradError
 from softgrad.cli import console
 from softgrad.cli.parser import Arguments
+from softgrad.cli.read import read
 from softgrad.row_source import AbstractRowSource
 
 ROWS_AT_ONCE = 10_000  # whose scores are kept at a time
@@ -113,16 +114,13 @@ class Rows(NamedTuple):
 
 def read_rows(arguments: Arguments, model: Model) -> Rows:
     """The rows asked for, split as in the fit; raises SoftgradError when they do not fit the model."""
-    from softgrad.data import load, stream
-
     notes = model.notes
-    label = arguments.label if arguments.label is not None else _label(arguments.source, notes)
-    if arguments.memory_limit is not None:
-        dataset = stream(arguments.source, label, arguments.memory_limit)
-    else:
-        # all rows in the order of the file: nothing is held out, so nothing has to be put back into its place
-        test_size = 0.0 if arguments.split == "all" else notes.get("test_size", 0.2)
-        dataset = load(arguments.source, label, test_size, notes.get("seed", 0))
+    if arguments.label is None:
+        arguments.label = _label(arguments.source, notes)
+    # all rows in the order of the file: nothing is held out, so nothing has to be put back into its place
+    arguments.test_size = 0.0 if arguments.split == "all" else notes.get("test_size", 0.2)
+    arguments.seed = notes.get("seed", 0)
+    dataset = read(arguments)
     _fits(model, arguments.source, dataset.X)
     if dataset.unit != notes.get("unit", dataset.unit):
         console.say(f"warning: the model was fitted on features up to {notes['unit']:g}, these go up to {dataset.unit:g}")

@@ -128,6 +128,7 @@ class Directions:
         """Add dL/dw^, with parts along w^."""
         dW += h.T @ (self.row * self.unit).astype(h.dtype)
         if self.margin is not None:
+            # here: at the top it would load all parts of losses with `import softgrad`
             from softgrad.losses.sampled import sums_by_class
 
             classes, sums = sums_by_class(self.y, (-self.near * self.row * self.own * self.fall) * self.d)

@@ -31,7 +31,7 @@ def newton_step(product: Callable[[Vector], Vector], g: Vector, inverse: Vector,
     for i in range(1, MOST + 1):
         Hp = product(p)
         curvature = inner(p, Hp)
-        if not 0 < rz < curvature * np.inf:  # nothing left, or rounding has the last word
+        if not (rz > 0 and curvature > 0):  # nothing left, or rounding has the last word
             break
         a = rz / curvature
         add(s, a, p)
