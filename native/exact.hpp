@@ -38,11 +38,13 @@ template <class T> INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
 
 // Multiplication by the slope: nothing to do, or a product of pairs.
 struct Unit {
+    static constexpr bool one = true;
     Unit(double, double) {}
     template <class T> INLINE Pair<T> operator()(Pair<T> d) const { return d; }
 };
 
 template <class T> struct Tempered {
+    static constexpr bool one = false;
     Vec<T> hi, lo;
     Tempered(double slope, double rest) : hi(all(T(slope))), lo(all(T((slope - double(T(slope))) + rest))) {}
     INLINE Pair<T> operator()(Pair<T> d) const {

@@ -1,6 +1,7 @@
-// exp for d <= 0 and log1p for s >= 0.
+// exp for d <= 0 and for scores below a row's maximum, log1p for s >= 0.
 //
 //   e^d   = 2^k e^r,  k = round(d / ln 2),  r = d - k ln 2 in [-ln 2 / 2, ln 2 / 2],  e^r = 1 + r + r^2 P(r)
+//   e^(z - k_m ln 2) = 2^(k - k_m) e^r,  k = round(z / ln 2),  k_m = round(m / ln 2),  r = z - k ln 2
 //   log1p = k ln 2 + 2 atanh(t),  t = f / (2 + f),  1 + f = 2^-k (1 + s) in [sqrt(1/2), sqrt 2)
 //
 // The polynomials are minimax fits (Remez exchange in 60 digits): P to 1.1e-8 of e^r for float, 1.8e-17 for double, the
@@ -15,6 +16,7 @@ template <class T> struct Exponent;
 
 template <> struct Exponent<float> {
     static constexpr float lowest = -88;                    // k = -127 from here on: the factor 2^k is an exact 0
+    static constexpr float bottom = -127, near = 256;
     static constexpr float magic = 0x1.8p23f + 127;         // added to k it leaves k + 127 in the low bits
     static constexpr int mantissa = 23;
     static constexpr float log2e = 0x1.715476p+0f;
@@ -25,6 +27,7 @@ template <> struct Exponent<float> {
 
 template <> struct Exponent<double> {
     static constexpr double lowest = -709;                  // k = -1023
+    static constexpr double bottom = -1023, near = 2048;
     static constexpr double magic = 0x1.8p52 + 1023;
     static constexpr int mantissa = 52;
     static constexpr double log2e = 0x1.71547652b82fep+0;
@@ -36,24 +39,61 @@ template <> struct Exponent<double> {
                                    0x1.af634467ae0bdp-26};
 };
 
-// e[i] = e^(d[i].hi + d[i].lo), hi <= 0; 0 below -88 (-709), whatever lo and the steps in between came to (NaN for -inf); NaN in
-// hi comes out as NaN. N vectors go in step: one alone is a chain of 60 cycles, and a processor that looks ahead two or three
-// of them idles. Estrin's order of the polynomial, a shorter chain of more steps, was 5 % slower.
-template <class T, int N> INLINE void exponentials(const Pair<T> (&d)[N], Vec<T> (&e)[N]) {
+// e[i] = 2^k e^r for shifted = k + magic; 0 where low says so, whatever the steps before came to (NaN for -inf). N vectors go in step: one
+// alone is a chain of 60 cycles, and a processor that looks ahead two or three of them idles. Estrin's order of the polynomial, a shorter
+// chain of more steps, was 5 % slower.
+template <class T, int N> INLINE void powers(const Vec<T> (&r)[N], const Vec<T> (&shifted)[N], const Mask<T> (&low)[N], Vec<T> (&e)[N]) {
     using E = Exponent<T>;
     constexpr int degree = int(sizeof(E::P) / sizeof(T));
-    Vec<T> r[N], shifted[N];
-    for (int i = 0; i < N; i++) shifted[i] = fma(d[i].hi, all(E::log2e), all(E::magic));
-    for (int i = 0; i < N; i++) {
-        const Vec<T> k = shifted[i] - E::magic;
-        r[i] = fma(k, all(-E::ln2_hi), d[i].hi) + fma(k, all(-E::ln2_lo), d[i].lo);
-    }
     for (int i = 0; i < N; i++) e[i] = all(E::P[degree - 1]);
     for (int p = degree - 2; p >= 0; p--)
         for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(E::P[p]));
     for (int p = 0; p < 2; p++)
         for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(T(1)));
-    for (int i = 0; i < N; i++) e[i] = without(d[i].hi < E::lowest, e[i] * of_bits(bits(shifted[i]) << E::mantissa));
+    for (int i = 0; i < N; i++) e[i] = without(low[i], e[i] * of_bits(bits(shifted[i]) << E::mantissa));
+}
+
+// e[i] = e^(d[i].hi + d[i].lo), hi <= 0; 0 below -88 (-709); NaN in hi comes out as NaN.
+template <class T, int N> INLINE void exponentials(const Pair<T> (&d)[N], Vec<T> (&e)[N]) {
+    using E = Exponent<T>;
+    Vec<T> r[N], shifted[N];
+    Mask<T> low[N];
+    for (int i = 0; i < N; i++) shifted[i] = fma(d[i].hi, all(E::log2e), all(E::magic));
+    for (int i = 0; i < N; i++) {
+        const Vec<T> k = shifted[i] - E::magic;
+        r[i] = fma(k, all(-E::ln2_hi), d[i].hi) + fma(k, all(-E::ln2_lo), d[i].lo);
+        low[i] = d[i].hi < E::lowest;
+    }
+    powers<T>(r, shifted, low, e);
+}
+
+// Where the exponentials of a row with the maximum m start from. Relative to k_m ln 2, not to m: k ln 2 is near z, and r is what is left of
+// z itself, so that no rounding error of z - m has to travel along, and five steps of 28 are saved. Far from 0, where k ln 2 has no
+// exact products, scores that count differ from m by exact numbers, and mu = m is taken off first.
+template <class T> struct Level {
+    Vec<T> mu, magic, lowest;
+    INLINE explicit Level(Vec<T> m) {
+        using E = Exponent<T>;
+        mu = (m < E::near) & (m > -E::near) ? Vec<T>{} : m;
+        const Vec<T> k = fma(m - mu, all(E::log2e), all(E::magic)) - E::magic;
+        magic = E::magic - k;
+        lowest = (k + E::bottom) * E::ln2_hi;
+    }
+};
+
+// e[i] = e^(z[i] - k_m ln 2), between sqrt(1/2) and sqrt 2 for z = m; 0 for z < m - 88.1 (709.2), and at the latest there; NaN stays NaN.
+template <class T, int N> INLINE void exponentials(const Vec<T> (&z)[N], const Level<T> &level, Vec<T> (&e)[N]) {
+    using E = Exponent<T>;
+    Vec<T> d[N], r[N], shifted[N];
+    Mask<T> low[N];
+    for (int i = 0; i < N; i++) d[i] = z[i] - level.mu;
+    for (int i = 0; i < N; i++) shifted[i] = fma(d[i], all(E::log2e), level.magic);
+    for (int i = 0; i < N; i++) {
+        const Vec<T> k = shifted[i] - level.magic;
+        r[i] = fma(k, all(-E::ln2_lo), fma(k, all(-E::ln2_hi), d[i]));
+        low[i] = d[i] < level.lowest;
+    }
+    powers<T>(r, shifted, low, e);
 }
 
 template <class T> struct Logarithm;

@@ -71,7 +71,7 @@ class Few {
     const double slope;
     const Heat heat;
     alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                     // [group][class][lane]
-    alignas(64) T m[FEW_ROWS], s[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];       // A and sum_j a_j (m - x_j) SMALL
+    alignas(64) T m[FEW_ROWS], others[FEW_ROWS], c[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];       // A and sum_j a_j (m - x_j) SMALL
     alignas(64) T lo[FEW * FEW_ROWS], m_lo[FEW_ROWS];                                   // where rows are mapped: z + lo, m + m_lo
 
     // z becomes x, with lo.
@@ -94,29 +94,38 @@ class Few {
         store(this->m_lo + first, m_lo);
     }
 
-    // s in two partial sums of at most 16 terms: of the largest term so far and the next one, the smaller is added.
+    // Terms, the largest of them c and the sum of the others as in many.hpp, in two partial sums of at most 16 terms: of the largest term so
+    // far and the next one, the smaller is added.
     template <bool MAPPED> INLINE Mask<T> sum(int k) {
         const V m = load(this->m + k);
         V sums[2] = {}, tops[2] = {};
         const T *z = this->z + k * C, *lo = this->lo + k * C, *end = z + C * L;
         T *e = this->e + k * C;
-        for (; z + 2 * L <= end; z += 2 * L, lo += 2 * L, e += 2 * L) add_terms<MAPPED, 2>(z, lo, e, m, m_lo + k, sums, tops);
-        if (z < end) add_terms<MAPPED, 1>(z, lo, e, m, m_lo + k, sums, tops);
-        const V s = sums[0] + sums[1] + smaller(tops[0], tops[1]);
-        store(this->s + k, s);
-        return (m > T(-INFINITE)) & (m < T(INFINITE)) & (s >= T(0));
+        const Level<T> level(m);
+        for (; z + 2 * L <= end; z += 2 * L, lo += 2 * L, e += 2 * L) add_terms<MAPPED, 2>(z, lo, e, m, m_lo + k, level, sums, tops);
+        if (z < end) add_terms<MAPPED, 1>(z, lo, e, m, m_lo + k, level, sums, tops);
+        const V others = sums[0] + sums[1] + smaller(tops[0], tops[1]);
+        store(this->others + k, others);
+        store(c + k, larger(tops[0], tops[1]));
+        return (m > T(-INFINITE)) & (m < T(INFINITE)) & (others >= T(0));
     }
 
     template <bool MAPPED, int N>
-    INLINE void add_terms(const T *z, const T *lo, T *e, V m, const T *m_lo, V (&sums)[2], V (&tops)[2]) const {
+    INLINE void add_terms(const T *z, const T *lo, T *e, V m, const T *m_lo, const Level<T> &level, V (&sums)[2], V (&tops)[2]) const {
         V y[N];
-        Pair<T> d[N];
-        for (int i = 0; i < N; i++) {
-            d[i] = below<T>(load(z + i * L), m);
-            if constexpr (MAPPED) d[i].lo += load(lo + i * L) - load(m_lo);
-            d[i] = heat(d[i]);
+        if constexpr (!MAPPED && Heat::one) {
+            V x[N];
+            for (int i = 0; i < N; i++) x[i] = load(z + i * L);
+            exponentials<T>(x, level, y);
+        } else {
+            Pair<T> d[N];
+            for (int i = 0; i < N; i++) {
+                d[i] = below<T>(load(z + i * L), m);
+                if constexpr (MAPPED) d[i].lo += load(lo + i * L) - load(m_lo);
+                d[i] = heat(d[i]);
+            }
+            exponentials<T>(d, y);
         }
-        exponentials<T>(d, y);
         for (int i = 0; i < N; i++) {
             store(e + i * L, y[i]);
             sums[i] += smaller(tops[i], y[i]);
@@ -126,7 +135,7 @@ class Few {
 
     template <class Where> std::int64_t first_bad(int count, Where where) const {
         for (int k = 0; k < count; k++)
-            if (!(m[k] > -INFINITE && m[k] < INFINITE && s[k] >= 0)) return where.row(k);
+            if (!(m[k] > -INFINITE && m[k] < INFINITE && others[k] >= 0)) return where.row(k);
         return -1;
     }
 
@@ -135,7 +144,7 @@ class Few {
         const Doubles cooled = all(slope / SMALL);
         alignas(64) T logs[FEW_ROWS];
         alignas(64) double losses[FEW_ROWS];
-        for (int k = 0; k < count; k += L) store(logs + k, log1p_of<T>(load(s + k)));
+        for (int k = 0; k < count; k += L) store(logs + k, log1p_of<T>(load(others + k) / load(c + k)));
         for (int k = 0; k < count; k += LD) {
             const Doubles A = wide(weights + k), loss = A * wide(logs + k) + wide(crosses + k) * cooled;
             store(losses + k, without(A == 0.0, loss));
@@ -150,14 +159,14 @@ class Few {
     template <class Where> void put_around(int count, Where where, T *out) const {
         for (int k = 0; k < count; k++) {
             const std::int64_t i = where.row(k);
-            const double log_s = log1p_of<double>(all(double(s[k])))[0], top = double(m[k]) + (rule.mapped ? double(m_lo[k]) : 0.0);
+            const double log_s = log1p_of<double>(all(double(others[k]) / double(c[k])))[0], top = double(m[k]) + (rule.mapped ? double(m_lo[k]) : 0.0);
             const double l = rule.spread ? rule.rows.losses[i] : labels_own(k, i, log_s);
             const Around it = rule.around_it(i, l, slope * top + log_s);
             rule.rows.losses[i] = it.loss;
             if (!out) continue;
-            const T factor = T(it.factor), lift = T(it.lift / (1 + double(s[k]))), *e = this->e + k / L * L * C + k % L;
+            const T factor = T(it.factor), lift = T(it.lift / (double(c[k]) + double(others[k]))), *e = this->e + k / L * L * C + k % L;
             T *g = out + where.at(k);
-            for (int c = 0; c < C; c++) g[c] = g[c] * factor + e[c * L] * lift;
+            for (int j = 0; j < C; j++) g[j] = g[j] * factor + e[j * L] * lift;
             if (rule.rows.moved) g[rule.rows.labels[i]] *= T(rule.label_slope(i));
         }
     }
@@ -194,7 +203,7 @@ class Few {
             for (int first = 0; first < count; first += L)
                 for (int k = 0; k < L; k++) lo_y[first + k] = lo[first * C + at[first + k]];
         for (int k = 0; k < count; k += L) {
-            const V m = load(this->m + k), s = load(this->s + k), A = shares(k, where);
+            const V m = load(this->m + k), others = load(this->others + k), c = load(this->c + k), A = shares(k, where);
             V far = distance_of<T>(load(zy + k), m);
             Mask<T> top = load(zy + k) == m;
             if (rule.mapped) {
@@ -203,8 +212,8 @@ class Few {
             }
             store(weights + k, A);
             store(crosses + k, V(A * far));
-            store(factors + k, V(steps(k, where) * A / (1 + s)));
-            store(gy + k, top ? -s : V(load(ey + k) - s) - 1);
+            store(factors + k, V(steps(k, where) * A / (c + others)));
+            store(gy + k, top ? -others : V(load(ey + k) - others) - c);
         }
         if (!out) return;
         put(count, at, gy);
@@ -251,7 +260,7 @@ class Few {
     template <class Where> void spread(int first, Where where, T *out) {
         turn_in_targets(first, where);
         const T *e = this->e + first * C;
-        const V m = load(this->m + first), s = load(this->s + first);
+        const V m = load(this->m + first), wrong = load(others + first), top = load(c + first);
         V largest{}, rest[4] = {}, far[4] = {};
         Mask<T> ties{};
         for (int c = 0; c < C; c++) largest = larger(load(a + c * L), largest);
@@ -266,10 +275,10 @@ class Few {
         store(weights + first, A);
         store(crosses + first, V((far[0] + far[1]) + (far[2] + far[3])));
         if (!out) return;
-        const V inverse = 1 / (1 + s), top_left = s * inverse, step = steps(first, where);
+        const V inverse = 1 / (top + wrong), top_left = wrong * inverse, step = steps(first, where);
         const auto gradient = [&](int c) {
             const V x = load(e + c * L), q = load(a + c * L), p = x * inverse;
-            const V left = x == T(1) ? top_left : 1 - p;
+            const V left = x == top ? top_left : 1 - p;
             const V off = q == largest ? others : A - q;
             return V((p * off - q * left) * step);
         };

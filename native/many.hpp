@@ -16,7 +16,7 @@ template <class T> T maximum(const T *z, std::int64_t C) {
     for (; j + 4 * L <= C; j += 4 * L)
         for (int i = 0; i < 4; i++) m[i] = larger(load(z + j + i * L), m[i]);
     sweep<T>(C - j, [&](std::int64_t k, auto part) { m[0] = larger(part.load(z + j + k, T(-INFINITE)), m[0]); });
-    return highest<T>(larger(larger(m[0], m[1]), larger(m[2], m[3])));
+    return highest<T>(larger(larger(m[0], m[1]), larger(m[2], m[3])))[0];
 }
 
 constexpr int STEP = 2;     // vectors in step; 3 and 4 run out of the 16 registers and were slower
@@ -24,15 +24,32 @@ constexpr int STEP = 2;     // vectors in step; 3 and 4 run out of the 16 regist
 // A label among the scores of its row: whether it is the maximum, and m - x_y.
 struct Label { bool top; double below; };
 
-// The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL. Lanes past the end are infinitely far.
+// exp(slope (x_j - m)) by differences with all their digits.
+template <class T, int N, class Row, class P, class Heat>
+INLINE void terms_below(const Row &row, std::int64_t j, P part, Heat heat, Vec<T> (&e)[N]) {
+    Pair<T> d[N];
+    for (int i = 0; i < N; i++) d[i] = heat(row.below_top(j + i * LANES<T>, part));
+    exponentials<T>(d, e);
+}
+
+// The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL; terms as sums_of has them. Lanes past the end are infinitely far.
 template <class T> struct Given {
     const T *x, *next;      // next: what to ask for while this row is being worked on
     const Vec<T> m;
+    const Level<T> level = Level<T>(m);
 
     Label label(std::int64_t y) const { return {x[y] == m[0], double(m[0]) - double(x[y])}; }
 
     template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
+    template <int N, class P> INLINE void terms(std::int64_t j, P part, Unit, Vec<T> (&e)[N]) const {
+        Vec<T> z[N];
+        for (int i = 0; i < N; i++) z[i] = part.load(x + j + i * LANES<T>, T(-INFINITE));
+        exponentials<T>(z, level, e);
+    }
+    template <int N, class P> INLINE void terms(std::int64_t j, P part, Tempered<T> heat, Vec<T> (&e)[N]) const {
+        terms_below<T>(*this, j, part, heat, e);
+    }
 };
 
 // The same of x + lo; m_lo belongs to m.
@@ -52,13 +69,21 @@ template <class T> struct Mapped {
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const {
         return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
     }
+    template <int N, class P, class Heat> INLINE void terms(std::int64_t j, P part, Heat heat, Vec<T> (&e)[N]) const {
+        terms_below<T>(*this, j, part, heat, e);
+    }
 };
 
-// The e_j = exp(slope (x_j - m)) of a row: the largest of them, and the sum of the others; KEEP: the e_j themselves too.
-struct Sums { double others, largest; };
+// The terms e_j = c exp(slope (x_j - m)) of a row, sqrt(1/2) <= c <= sqrt 2: the largest of them, which is c, and the sum of the others.
+struct Sums {
+    double others, c;
+    double s() const { return others / c; }
+    double all() const { return c + others; }
+};
 
-// Of each lane's largest term so far and the next one, the smaller is added: no search for the place of the maximum. NaN in x comes out
-// as NaN.
+// KEEP: the terms go to e. Of each lane's largest term so far and the next one, the smaller is added: no search for the place of the
+// maximum (plain sums, and once more those that may have it, cost as much in branches that nobody foresees). NaN in x comes out as NaN.
+// The next row's maximum taken on the way was no gain.
 template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e, std::int64_t C, Heat heat) {
     constexpr std::int64_t block = BLOCK * LANES<T>;
     Tally<T> tally;
@@ -68,10 +93,8 @@ template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e,
         sweep_by<T, STEP>(C - b < block ? C - b : block, [&](std::int64_t j, auto part, auto size) {
             constexpr int N = size.value, L = LANES<T>;
             Vec<T> y[N];
-            Pair<T> d[N];
             for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
-            for (int i = 0; i < N; i++) d[i] = heat(row.below_top(b + j + i * L, part));
-            exponentials<T>(d, y);
+            row.terms(b + j, part, heat, y);
             for (int i = 0; i < N; i++) {
                 sum += smaller(tops, y[i]);
                 tops = larger(tops, y[i]);
@@ -80,13 +103,10 @@ template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e,
         });
         tally.add(sum);
     }
-    double others = 0, largest = double(tops[0]);
-    for (int i = 1; i < LANES<T>; i++) {
-        const double top = double(tops[i]), less = top < largest ? top : largest;
-        largest = top < largest ? largest : top;
-        others += less;
-    }
-    return {tally.sum() + others, largest};
+    Vec<T> others{};
+    const Vec<T> largest = highest_apart<T>(tops, others);
+    tally.add(others);
+    return {tally.sum(), double(largest[0])};
 }
 
 // Of the a_j of one row: their sum A, their largest, and the sum of the others than that one.
@@ -193,7 +213,7 @@ class Many {
             const Vec<T> here = part.load(lo + j, T(0));
             top_lo = part.load(x + j, T(-INFINITE)) == m ? larger(here, top_lo) : top_lo;
         });
-        const T m_lo = highest<T>(top_lo);
+        const T m_lo = highest<T>(top_lo)[0];
         const Mapped<T> row{x, lo, z + rule.C, all(m), all(m_lo)};
         const bool good = m > -INFINITE && m < INFINITE && formula(i, row, g, double(m) + double(m_lo));
         if (rule.rows.moved) lo[y] = 0;
@@ -214,17 +234,17 @@ class Many {
         if (!(m < INFINITE && own < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
         const Sums e_j = sums(Given<T>{x, z + rule.C, all(m)}, g);
-        const double O = e_j.others + e_j.largest;
+        const double s = e_j.s(), O = 1 + s;
         if (!(O >= 1)) return false;
         const Difference d = difference(i, own, double(m));
         const bool top = d.hi > 0;
         const double e = __builtin_exp(top ? -d.hi : d.hi) * (top ? 1 - d.lo : 1 + d.lo);      // relative to the larger of both
         const double sum = top ? 1 + O * e : O + e, wrong = (top ? O * e : O) / sum;
-        const double log_sum = log1p_of<double>(all(top ? O * e : (O - 1) + e))[0], ay = double(rule.keep[y]);
+        const double log_sum = log1p_of<double>(all(top ? O * e : s + e))[0], ay = double(rule.keep[y]);
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), slope * double(m) + (top ? d.hi : 0.0) + log_sum);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay;
-        multiply(g, T((step + it.lift) * (top ? e : 1.0) / sum));
+        multiply(g, T((step + it.lift) * (top ? e : 1.0) / (sum * e_j.c)));
         g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
         return true;
     }
@@ -238,7 +258,7 @@ class Many {
             m = larger(here, m);
         });
         x[y] = -INFINITE;
-        const T highest_of_all = highest<T>(m);
+        const T highest_of_all = highest<T>(m)[0];
         return z[y] == highest_of_all ? maximum<T>(x, rule.C) : highest_of_all;
     }
 
@@ -283,13 +303,14 @@ class Many {
 
     template <class Row> bool plain(std::int64_t i, std::int64_t y, Row row, T *g, double m) const {
         const Label label = row.label(y);       // now: the sum may write over the scores
-        const double ay = double(rule.keep[y]), s = sums(row, g).others;
-        if (!(s >= 0)) return false;
-        const double log_s = log1p_of<double>(all(s))[0];
+        const double ay = double(rule.keep[y]);
+        const Sums e = sums(row, g);
+        if (!(e.others >= 0)) return false;
+        const double log_s = log1p_of<double>(all(e.s()))[0];
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), slope * m + log_s);
         if (!g) return true;
-        const double step = rule.step(i) * it.factor * ay / (1 + s), lift = it.lift / (1 + s), ey = double(g[y]);
-        const double left = label.top ? s : 1 + (s - ey);       // (1 + s) (1 - p_y)
+        const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay * inverse, lift = it.lift * inverse, ey = double(g[y]);
+        const double left = label.top ? e.others : e.c + (e.others - ey);       // c (1 + s) (1 - p_y)
         multiply(g, T(step + lift));
         g[y] = T(lift * ey - step * left);
         return true;
@@ -306,21 +327,23 @@ class Many {
         }
         const Shares<T> aim = y >= 0 ? label_shares(y, a[y]) : shares_of<T>(a, rule.C);
         const double cross = cross_of<T>(a, row, rule.C);       // now: the sum may write over the scores
-        const double s = sums(row, g).others, log_s = log1p_of<double>(all(s))[0];
-        if (s >= 0) {
+        const Sums e = sums(row, g);
+        const double log_s = log1p_of<double>(all(e.s()))[0];
+        if (e.others >= 0) {
             const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
-            if (g) spread_gradient(g, aim, s, rule.step(i) * it.factor, it.lift);
+            if (g) spread_gradient(g, aim, e, rule.step(i) * it.factor, it.lift);
             if (g && y >= 0) g[y] = T(double(g[y]) * rule.label_slope(i));
         }
         if (y >= 0) a[y] = rule.base[y];
-        return s >= 0;
+        return e.others >= 0;
     }
 
-    void spread_gradient(T *g, const Shares<T> &aim, double s, double step, double lift) const {
-        const Vec<T> inverse = all(T(1 / (1 + s))), top_left = all(T(s / (1 + s))), A = all(T(aim.A)), rest = all(T(aim.others));
+    void spread_gradient(T *g, const Shares<T> &aim, Sums e_j, double step, double lift) const {
+        const Vec<T> inverse = all(T(1 / e_j.all())), largest = all(T(e_j.c)), top_left = all(T(e_j.others / e_j.all()));
+        const Vec<T> A = all(T(aim.A)), rest = all(T(aim.others));
         sweep<T>(rule.C, [&](std::int64_t j, auto part) {
             Vec<T> e = part.load(g + j, T(0)), q = part.load(a + j, T(0)), p = e * inverse;
-            Vec<T> left = e == T(1) ? top_left : 1 - p;
+            Vec<T> left = e == largest ? top_left : 1 - p;
             Vec<T> off = q == aim.largest ? rest : A - q;
             part.store(g + j, (p * off - q * left) * T(step) + p * T(lift));
         });

@@ -246,10 +246,30 @@ template <class T> INLINE T total(Vec<T> v) {
     return a[0];
 }
 
-template <class T> INLINE T highest(Vec<T> v) {
-    T m = v[0];
-    for (int i = 1; i < LANES<T>; i++) m = v[i] > m ? v[i] : m;
-    return m;
+// Lane i becomes lane i ^ APART.
+template <class T, int APART, std::size_t... I> INLINE Vec<T> crossed(Vec<T> v, std::index_sequence<I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(v, v, int(I ^ APART)...);
+#else
+    return __builtin_shuffle(v, Mask<T>{int(I ^ APART)...});
+#endif
+}
+template <class T, int APART> INLINE Vec<T> crossed(Vec<T> v) { return crossed<T, APART>(v, std::make_index_sequence<LANES<T>>{}); }
+
+// The largest lane, in all lanes.
+template <class T, int APART = LANES<T> / 2> INLINE Vec<T> highest(Vec<T> v) {
+    if constexpr (APART == 0) return v;
+    else return highest<T, APART / 2>(larger(crossed<T, APART>(v), v));
+}
+
+// The same, and the others' sum in the lanes of `others`: of two lanes that meet the smaller is one of them, in each of both.
+template <class T, int APART = LANES<T> / 2> INLINE Vec<T> highest_apart(Vec<T> v, Vec<T> &others, T share = T(0.5)) {
+    if constexpr (APART == 0) return v;
+    else {
+        const Vec<T> met = crossed<T, APART>(v);
+        others += smaller(met, v) * share;
+        return highest_apart<T, APART / 2>(larger(met, v), others, share / 2);
+    }
 }
 
 // Half a vector of floats, as doubles. Told to convert vectors, GCC takes them by two lanes.
