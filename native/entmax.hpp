@@ -205,7 +205,7 @@ class Entmax {
             aj = 0;
         }
         const Shares<T> far = shares_of<T>(a, C);
-        const double cross = slope * cross_of<T>(a, Given<T>{z, z, all(m)}, C);
+        const double cross = slope * cross_of<T>(a, Given<T, Unit>{z, z, all(m), Unit(1, 0)}, C);
         loss += cross + far.A * cost(1.0, h, top.p * top.w + below_pw);
         rule.rows.losses[i] = rule.row_weight(i) * double(loss);
         if (g) write(i, g, top_slope);

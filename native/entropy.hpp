@@ -17,8 +17,8 @@ class Entropy {
     // -H of a row, and its slopes by u in v.
     double operator()(const T *z, T *v) const {
         const T top = maximum(z, C);
-        const Given<T> row{z, z + C, all(top)};
-        const Sums all_e = sums_of<true, T>(row, v, C, heat);
+        const Given<T, Heat> row{z, z + C, all(top), heat};
+        const Sums all_e = sums_of<true, T>(row, v, C);
         const auto distance = [&](std::int64_t j, auto part) { return heat(row.below_top(j, part)).hi; };
         Tally<T> sum;
         sweep<T>(C, [&](std::int64_t j, auto part) {

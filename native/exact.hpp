@@ -36,21 +36,24 @@ template <class T> INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
     return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
 }
 
-// Multiplication by the slope: nothing to do, or a product of pairs.
+// Multiplication by the slope: nothing to do, or a product in twice the digits, of a pair, or of a number by parts, high(d) and what is
+// left, which is added to r last.
 struct Unit {
-    static constexpr bool one = true;
     Unit(double, double) {}
     template <class T> INLINE Pair<T> operator()(Pair<T> d) const { return d; }
+    template <class V> INLINE V high(V d) const { return d; }
+    template <class V> INLINE V and_low(V r, V, V) const { return r; }
 };
 
 template <class T> struct Tempered {
-    static constexpr bool one = false;
     Vec<T> hi, lo;
     Tempered(double slope, double rest) : hi(all(T(slope))), lo(all(T((slope - double(T(slope))) + rest))) {}
     INLINE Pair<T> operator()(Pair<T> d) const {
         Vec<T> p = d.hi * hi;
         return {p, fma(d.hi, lo, fma(d.lo, hi, product_error<T>(d.hi, hi, p)))};
     }
+    INLINE Vec<T> high(Vec<T> d) const { return d * hi; }
+    INLINE Vec<T> and_low(Vec<T> r, Vec<T> d, Vec<T> p) const { return r + fma(d, lo, product_error<T>(d, hi, p)); }
 };
 
 // A long sum: blocks of at most BLOCK vectors are added up in T, each block then goes to double, or, where T is double, to a

@@ -1,7 +1,7 @@
 // exp for d <= 0 and for scores below a row's maximum, log1p for s >= 0.
 //
 //   e^d   = 2^k e^r,  k = round(d / ln 2),  r = d - k ln 2 in [-ln 2 / 2, ln 2 / 2],  e^r = 1 + r + r^2 P(r)
-//   e^(z - k_m ln 2) = 2^(k - k_m) e^r,  k = round(z / ln 2),  k_m = round(m / ln 2),  r = z - k ln 2
+//   e^(u - k_m ln 2) = 2^(k - k_m) e^r,  k = round(u / ln 2),  k_m = round(u_m / ln 2),  r = u - k ln 2
 //   log1p = k ln 2 + 2 atanh(t),  t = f / (2 + f),  1 + f = 2^-k (1 + s) in [sqrt(1/2), sqrt 2)
 //
 // The polynomials are minimax fits (Remez exchange in 60 digits): P to 1.1e-8 of e^r for float, 1.8e-17 for double, the
@@ -67,31 +67,33 @@ template <class T, int N> INLINE void exponentials(const Pair<T> (&d)[N], Vec<T>
     powers<T>(r, shifted, low, e);
 }
 
-// Where the exponentials of a row with the maximum m start from. Relative to k_m ln 2, not to m: k ln 2 is near z, and r is what is left of
-// z itself, so that no rounding error of z - m has to travel along, and five steps of 28 are saved. Far from 0, where k ln 2 has no
-// exact products, scores that count differ from m by exact numbers, and mu = m is taken off first.
+// Where the exponentials of a row with the maximum m start from. Relative to k_m ln 2, not to m: k ln 2 is near u, and r is what is left of
+// u itself, so that no rounding error of z - m has to travel along, and five steps of 28 are saved. Far from 0, where k ln 2 has no exact
+// products, scores that count differ from m by exact numbers, and mu = m is taken off first.
 template <class T> struct Level {
     Vec<T> mu, magic, lowest;
-    INLINE explicit Level(Vec<T> m) {
+    template <class Heat> INLINE Level(Vec<T> m, Heat heat) {
         using E = Exponent<T>;
-        mu = (m < E::near) & (m > -E::near) ? Vec<T>{} : m;
-        const Vec<T> k = fma(m - mu, all(E::log2e), all(E::magic)) - E::magic;
+        const Vec<T> u = heat.high(m);
+        mu = (u < E::near) & (u > -E::near) ? Vec<T>{} : m;
+        const Vec<T> k = fma(heat.high(m - mu), all(E::log2e), all(E::magic)) - E::magic;
         magic = E::magic - k;
         lowest = (k + E::bottom) * E::ln2_hi;
     }
 };
 
-// e[i] = e^(z[i] - k_m ln 2), between sqrt(1/2) and sqrt 2 for z = m; 0 for z < m - 88.1 (709.2), and at the latest there; NaN stays NaN.
-template <class T, int N> INLINE void exponentials(const Vec<T> (&z)[N], const Level<T> &level, Vec<T> (&e)[N]) {
+// e[i] = e^(u - k_m ln 2) for u = slope (z[i] - mu), between sqrt(1/2) and sqrt 2 for z = m; 0 below u_m - 88.1 (709.2); NaN stays NaN.
+template <class T, int N, class Heat> INLINE void exponentials(const Vec<T> (&z)[N], const Level<T> &level, Heat heat, Vec<T> (&e)[N]) {
     using E = Exponent<T>;
-    Vec<T> d[N], r[N], shifted[N];
+    Vec<T> d[N], u[N], r[N], shifted[N];
     Mask<T> low[N];
     for (int i = 0; i < N; i++) d[i] = z[i] - level.mu;
-    for (int i = 0; i < N; i++) shifted[i] = fma(d[i], all(E::log2e), level.magic);
+    for (int i = 0; i < N; i++) u[i] = heat.high(d[i]);
+    for (int i = 0; i < N; i++) shifted[i] = fma(u[i], all(E::log2e), level.magic);
     for (int i = 0; i < N; i++) {
         const Vec<T> k = shifted[i] - level.magic;
-        r[i] = fma(k, all(-E::ln2_lo), fma(k, all(-E::ln2_hi), d[i]));
-        low[i] = d[i] < level.lowest;
+        r[i] = heat.and_low(fma(k, all(-E::ln2_lo), fma(k, all(-E::ln2_hi), u[i])), d[i], u[i]);
+        low[i] = u[i] < level.lowest;
     }
     powers<T>(r, shifted, low, e);
 }

@@ -94,14 +94,14 @@ class Few {
         store(this->m_lo + first, m_lo);
     }
 
-    // Terms, the largest of them c and the sum of the others as in many.hpp, in two partial sums of at most 16 terms: of the largest term so
-    // far and the next one, the smaller is added.
+    // Terms, c and the sum of the others as in many.hpp, in two partial sums of at most 16 terms: of the largest term so far and the next
+    // one, the smaller is added.
     template <bool MAPPED> INLINE Mask<T> sum(int k) {
         const V m = load(this->m + k);
         V sums[2] = {}, tops[2] = {};
         const T *z = this->z + k * C, *lo = this->lo + k * C, *end = z + C * L;
         T *e = this->e + k * C;
-        const Level<T> level(m);
+        const Level<T> level(m, heat);
         for (; z + 2 * L <= end; z += 2 * L, lo += 2 * L, e += 2 * L) add_terms<MAPPED, 2>(z, lo, e, m, m_lo + k, level, sums, tops);
         if (z < end) add_terms<MAPPED, 1>(z, lo, e, m, m_lo + k, level, sums, tops);
         const V others = sums[0] + sums[1] + smaller(tops[0], tops[1]);
@@ -113,18 +113,18 @@ class Few {
     template <bool MAPPED, int N>
     INLINE void add_terms(const T *z, const T *lo, T *e, V m, const T *m_lo, const Level<T> &level, V (&sums)[2], V (&tops)[2]) const {
         V y[N];
-        if constexpr (!MAPPED && Heat::one) {
-            V x[N];
-            for (int i = 0; i < N; i++) x[i] = load(z + i * L);
-            exponentials<T>(x, level, y);
-        } else {
+        if constexpr (MAPPED) {
             Pair<T> d[N];
             for (int i = 0; i < N; i++) {
                 d[i] = below<T>(load(z + i * L), m);
-                if constexpr (MAPPED) d[i].lo += load(lo + i * L) - load(m_lo);
+                d[i].lo += load(lo + i * L) - load(m_lo);
                 d[i] = heat(d[i]);
             }
             exponentials<T>(d, y);
+        } else {
+            V x[N];
+            for (int i = 0; i < N; i++) x[i] = load(z + i * L);
+            exponentials<T>(x, level, heat, y);
         }
         for (int i = 0; i < N; i++) {
             store(e + i * L, y[i]);

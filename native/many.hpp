@@ -24,38 +24,29 @@ constexpr int STEP = 2;     // vectors in step; 3 and 4 run out of the 16 regist
 // A label among the scores of its row: whether it is the maximum, and m - x_y.
 struct Label { bool top; double below; };
 
-// exp(slope (x_j - m)) by differences with all their digits.
-template <class T, int N, class Row, class P, class Heat>
-INLINE void terms_below(const Row &row, std::int64_t j, P part, Heat heat, Vec<T> (&e)[N]) {
-    Pair<T> d[N];
-    for (int i = 0; i < N; i++) d[i] = heat(row.below_top(j + i * LANES<T>, part));
-    exponentials<T>(d, e);
-}
-
 // The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL; terms as sums_of has them. Lanes past the end are infinitely far.
-template <class T> struct Given {
+template <class T, class Heat> struct Given {
     const T *x, *next;      // next: what to ask for while this row is being worked on
     const Vec<T> m;
-    const Level<T> level = Level<T>(m);
+    const Heat heat;
+    const Level<T> level = Level<T>(m, heat);
 
     Label label(std::int64_t y) const { return {x[y] == m[0], double(m[0]) - double(x[y])}; }
 
     template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
-    template <int N, class P> INLINE void terms(std::int64_t j, P part, Unit, Vec<T> (&e)[N]) const {
+    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
         Vec<T> z[N];
         for (int i = 0; i < N; i++) z[i] = part.load(x + j + i * LANES<T>, T(-INFINITE));
-        exponentials<T>(z, level, e);
-    }
-    template <int N, class P> INLINE void terms(std::int64_t j, P part, Tempered<T> heat, Vec<T> (&e)[N]) const {
-        terms_below<T>(*this, j, part, heat, e);
+        exponentials<T>(z, level, heat, e);
     }
 };
 
 // The same of x + lo; m_lo belongs to m.
-template <class T> struct Mapped {
+template <class T, class Heat> struct Mapped {
     const T *x, *lo, *next;
     const Vec<T> m, m_lo;
+    const Heat heat;
 
     Label label(std::int64_t y) const {
         return {x[y] == m[0] && lo[y] == m_lo[0], (double(m[0]) - double(x[y])) + (double(m_lo[0]) - double(lo[y]))};
@@ -69,8 +60,10 @@ template <class T> struct Mapped {
     template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const {
         return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
     }
-    template <int N, class P, class Heat> INLINE void terms(std::int64_t j, P part, Heat heat, Vec<T> (&e)[N]) const {
-        terms_below<T>(*this, j, part, heat, e);
+    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
+        Pair<T> d[N];
+        for (int i = 0; i < N; i++) d[i] = heat(below_top(j + i * LANES<T>, part));
+        exponentials<T>(d, e);
     }
 };
 
@@ -84,7 +77,7 @@ struct Sums {
 // KEEP: the terms go to e. Of each lane's largest term so far and the next one, the smaller is added: no search for the place of the
 // maximum (plain sums, and once more those that may have it, cost as much in branches that nobody foresees). NaN in x comes out as NaN.
 // The next row's maximum taken on the way was no gain.
-template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e, std::int64_t C, Heat heat) {
+template <bool KEEP, class T, class Row> Sums sums_of(Row row, T *e, std::int64_t C) {
     constexpr std::int64_t block = BLOCK * LANES<T>;
     Tally<T> tally;
     Vec<T> tops{};
@@ -94,7 +87,7 @@ template <bool KEEP, class T, class Row, class Heat> Sums sums_of(Row row, T *e,
             constexpr int N = size.value, L = LANES<T>;
             Vec<T> y[N];
             for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
-            row.terms(b + j, part, heat, y);
+            row.terms(b + j, part, y);
             for (int i = 0; i < N; i++) {
                 sum += smaller(tops, y[i]);
                 tops = larger(tops, y[i]);
@@ -186,7 +179,7 @@ class Many {
         if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
         if (rule.mapped) return mapped(i, z, g);
         const T m = maximum(z, rule.C);
-        return m > -INFINITE && m < INFINITE && formula(i, Given<T>{z, z + rule.C, all(m)}, g, double(m));
+        return m > -INFINITE && m < INFINITE && formula(i, Given<T, Heat>{z, z + rule.C, all(m), heat}, g, double(m));
     }
 
    private:
@@ -214,7 +207,7 @@ class Many {
             top_lo = part.load(x + j, T(-INFINITE)) == m ? larger(here, top_lo) : top_lo;
         });
         const T m_lo = highest<T>(top_lo)[0];
-        const Mapped<T> row{x, lo, z + rule.C, all(m), all(m_lo)};
+        const Mapped<T, Heat> row{x, lo, z + rule.C, all(m), all(m_lo), heat};
         const bool good = m > -INFINITE && m < INFINITE && formula(i, row, g, double(m) + double(m_lo));
         if (rule.rows.moved) lo[y] = 0;
         return good;
@@ -233,7 +226,7 @@ class Many {
         const double own = rule.rows.moved[3 * i];
         if (!(m < INFINITE && own < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
-        const Sums e_j = sums(Given<T>{x, z + rule.C, all(m)}, g);
+        const Sums e_j = sums(Given<T, Heat>{x, z + rule.C, all(m), heat}, g);
         const double s = e_j.s(), O = 1 + s;
         if (!(O >= 1)) return false;
         const Difference d = difference(i, own, double(m));
@@ -284,7 +277,7 @@ class Many {
     }
 
     template <class Row> Sums sums(Row row, T *g) const {
-        return g ? sums_of<true, T>(row, g, rule.C, heat) : sums_of<false, T>(row, g, rule.C, heat);
+        return g ? sums_of<true, T>(row, g, rule.C) : sums_of<false, T>(row, g, rule.C);
     }
 
     void multiply(T *g, T by) const {

@@ -10,7 +10,10 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is loaded: else scikit-learn
 import pytest
 from hypothesis import settings
 
+from softgrad import plugged
 from softgrad import threads as threads_room
+
+plugged.load()  # now: tests take the compiled schedules away and put them back
 
 # derandomize: a red test stays red until the code changes. No deadline: first calls load BLAS, and machines are shared.
 settings.register_profile("softgrad", derandomize=True, deadline=None, print_blob=False)

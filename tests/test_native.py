@@ -150,21 +150,22 @@ def test_rows_agree_with_the_formula_in_many_digits(isa, dtype, C, case):
         assert worst(gradient[i], exact, size, tiny) <= 16 * eps, (names[i], gradient[i], exact)
 
 
+@pytest.mark.parametrize("T", [1.0, 0.3, 2.5])
 @pytest.mark.parametrize("C", [3, 10, 40])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_digits_are_kept_however_far_from_zero_a_row_lies(isa, dtype, C):
+def test_digits_are_kept_however_far_from_zero_a_row_lies(isa, dtype, C, T):
     """Terms are made relative to the multiple of ln 2 next to the maximum, and, from 256 (2048) on, after it is taken off (`Level`)."""
     rng, eps, tiny = np.random.default_rng(C), np.finfo(dtype).eps, float(np.finfo(dtype).tiny)
     borders = [0.3465, 0.3466, 80, 255.9, 256, 256.1, 344, 1000, 2047.9, 2048, 2049, 2757, 1e5, 3e6, 1e9]
     tops = np.array([sign * border for border in borders for sign in (-1, 1)])
-    z = tops[:, None] - rng.uniform(0, 0.97 * FARTHEST[dtype], (len(tops), C)) ** rng.uniform(0.3, 1, (len(tops), C))
+    z = tops[:, None] - rng.uniform(0, 0.97 * FARTHEST[dtype] * min(T, 1), (len(tops), C)) ** rng.uniform(0.3, 1, (len(tops), C))
     z[np.arange(len(tops)), rng.integers(C, size=len(tops))] = tops
     z = z.astype(dtype)
     labels = z.argmax(axis=1)
-    bad, losses, gradient = score_rows(z, labels=labels)
+    bad, losses, gradient = score_rows(z, labels=labels, temperature=T)
     assert bad == -1
     for i, row in enumerate(z):
-        loss, exact, size = exact_row(row, np.eye(C)[labels[i]], np.ones(C), 1, 1, 0)
+        loss, exact, size = exact_row(row, np.eye(C)[labels[i]], np.ones(C), 1, T, 0)
         assert worst([losses[i]], [loss], [abs(loss)], tiny) <= 16 * eps, tops[i]
         assert worst(gradient[i], exact, size, tiny) <= 16 * eps, tops[i]
 

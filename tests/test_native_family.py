@@ -113,8 +113,8 @@ def compare(loss, rows, dtype, tolerance):
     assert schedule_for(loss, np.dtype(dtype))(loss, rows, g, 0.3, found) == plain(loss, wide, G, 0.3, true) == -1
     tiny = 100 * float(np.finfo(dtype).smallest_normal)  # exponentials below the smallest are 0, and slopes and weights are up to 64
     largest = np.abs(G).max(axis=1, keepdims=True)
-    # An entry is a difference of terms up to r scale, which may vanish: that of a distribution in all of a row, that of a label beside a
-    # penalty on confidence at the label (0.2404 - 0.2358 in a row here: against 50 digits the plain formula is 43 eps off, the compiled 39).
+    # An entry is a difference of terms up to r scale, which may vanish: of a distribution in all of a row, of a label beside a penalty on
+    # confidence at the label (0.2404 - 0.2358 in a row here: against 50 digits the plain formula is 43 eps off, the compiled rows 39).
     if rows.y.ndim == 2 or not loss.targets.hard or any(term.log_p for term in loss.terms):
         largest = np.maximum(largest, 0.3 * rows.r[:, None])
     possible = np.isfinite(true)

@@ -21,7 +21,7 @@ LAZY = {f"softgrad.{module}" for module in MODULES}
 
 # A floor for every room or package. A name that is missing here makes the test red: say where the new room lies.
 FLOORS = {
-    "arrays": 0, "threads": 0, "atomic": 0, "row_source": 0, "differences": 0, "causes": 0, "paper": 0,
+    "arrays": 0, "threads": 0, "plugged": 0, "atomic": 0, "row_source": 0, "differences": 0, "causes": 0, "paper": 0,
     "cholesky": 1, "losses": 1, "sources": 1, "model_file": 1,
     "data": 2, "blocks": 2, "kernels": 2, "solvers": 2,
     "objective": 3, "precondition": 3, "curvature": 3, "heads": 3,
@@ -192,8 +192,25 @@ def loaded(statement):
     return ast.literal_eval(out.stdout)
 
 
-def test_the_front_door_loads_numpy_only():
-    assert loaded("import softgrad; dir(softgrad); softgrad.softmax([1.0, 2.0])") == []
+def test_the_front_door_loads_nothing_and_the_losses_numpy_only():
+    code = "import softgrad, sys; dir(softgrad); assert not {'numpy', 'softgrad.losses', 'softgrad.kernels'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert loaded("import softgrad; softgrad.losses.cross_entropy().value_and_grad([[1.0, 2.0]], [0])") == []
+
+
+def test_what_is_plugged_in_is_there_when_it_is_needed():
+    """The compiled rows, if there are any, for whoever takes losses alone, and on several threads at once."""
+    code = """from concurrent.futures import ThreadPoolExecutor
+import sys
+import numpy as np
+from softgrad.losses import cross_entropy
+from softgrad.losses.loss import schedule_for
+assert "softgrad.kernels.native" not in sys.modules
+with ThreadPoolExecutor(8) as pool:
+    found = set(pool.map(lambda _: schedule_for(cross_entropy(), np.dtype(np.float32)), range(64)))
+native = sys.modules["softgrad.kernels.native"]
+assert found == {native._score_rows} or native.module is None, found"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_that_test_can_fail():

@@ -1,6 +1,6 @@
-"""softgrad: everything around the softmax loss. The front door: names only, found when they are asked for.
+"""softgrad: everything around the softmax loss. The front door: names only, each loaded when it is asked for.
 
-It also hands the compiled row formulas to the losses (importing `kernels` does), which lie a floor below and cannot fetch them.
+It also says which room has the compiled row formulas (`plugged`): it lies a floor above the losses, which cannot fetch it themselves.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from softgrad import kernels, losses
-from softgrad.arrays import SoftgradError
-from softgrad.linear_head import linear_value_and_grad
-from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
+from softgrad import plugged
 
 if TYPE_CHECKING:
-    from softgrad import data, pictures, stochastic
+    from softgrad import data, kernels, losses, pictures, stochastic
+    from softgrad.arrays import SoftgradError
     from softgrad.classifier import SoftmaxClassifier
     from softgrad.classifier_cv import SoftmaxClassifierCV
     from softgrad.diagnosis import diagnose
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from softgrad.gradient_check import check_gradient
     from softgrad.hierarchical_classifier import HierarchicalClassifier
     from softgrad.kernels import reference
+    from softgrad.linear_head import linear_value_and_grad
+    from softgrad.losses import log_softmax, logsumexp, softmax, softmax_jacobian
     from softgrad.multi_label import MultiLabelClassifier
     from softgrad.saved_models import load
 
@@ -50,26 +50,38 @@ __all__ = [
     "stochastic",
 ]
 
-# found when asked for: classifiers load SciPy and scikit-learn, the others are not needed by those who train
-_LATER = {
+PACKAGES = {
+    "data": "data",
+    "kernels": "kernels",
+    "losses": "losses",
+    "pictures": "pictures",
+    "reference": "kernels.reference",
+    "stochastic": "stochastic",
+}
+ROOMS = {
     "HierarchicalClassifier": "hierarchical_classifier",
     "MultiLabelClassifier": "multi_label",
+    "SoftgradError": "arrays",
     "SoftmaxClassifier": "classifier",
     "SoftmaxClassifierCV": "classifier_cv",
     "check_gradient": "gradient_check",
     "diagnose": "diagnosis",
     "explain": "explanation",
+    "linear_value_and_grad": "linear_head",
     "load": "saved_models",
+    "log_softmax": "losses",
+    "logsumexp": "losses",
+    "softmax": "losses",
+    "softmax_jacobian": "losses",
 }
+plugged.rooms.append("softgrad.kernels.native")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "pictures", "stochastic"):
-        return importlib.import_module(f"softgrad.{name}")
-    if name == "reference":
-        return importlib.import_module("softgrad.kernels.reference")
-    if name in _LATER:
-        return getattr(importlib.import_module(f"softgrad.{_LATER[name]}"), name)
+    if name in PACKAGES:
+        return importlib.import_module(f"softgrad.{PACKAGES[name]}")
+    if name in ROOMS:
+        return getattr(importlib.import_module(f"softgrad.{ROOMS[name]}"), name)
     raise AttributeError(f"module 'softgrad' has no attribute {name!r}")
 
 

@@ -12,7 +12,7 @@
     Hessian product     H v   = phi' o (f'(l) J x + f''(l) g (g.x) + sum_k t_k'' x) + phi'' o v o h,    x = phi' o v,  J = d2l/du2
 
 A new member of the family is a new part; no room here changes. A class is abstract or final. Inside, everything is float64 and rows are
-independent; who divides is `weights` alone. A compiled schedule of the same formulas is handed in by the front door (`schedules`).
+independent; who divides is `weights` alone. A compiled schedule of the same formulas is handed in from above (`schedules`, `plugged`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, threads
+from softgrad import arrays, plugged, threads
 from softgrad.losses.part import (
     AbstractCurve,
     AbstractHead,
@@ -360,6 +360,7 @@ schedules: list[Callable[[Loss, np.dtype[Any]], Schedule | None]] = []
 
 def schedule_for(loss: Loss, dtype: np.dtype[Any]) -> Schedule:
     """The first compiled schedule that can run this loss on this type, else the plain one."""
+    plugged.load()
     for offer in schedules:
         schedule = offer(loss, dtype)
         if schedule is not None:
