@@ -149,6 +149,9 @@ class Descent:
                 self.step_of(heads, k, batch, due)
             return
         self.sums[heads.points] += losses
+        penalised = due or solver.clip_norm is not None or solver.direction.slots > 0  # where anyone else looks at the gradient
+        if penalised:
+            heads.penalise()
         if due:
             self.squares[heads.points] = [np.vdot(W[:, :-1], W[:, :-1]) for W in heads.of(heads.W)]
             self.steepest[heads.points] = [np.abs(G).max() for G in heads.of(heads.G)]
@@ -156,7 +159,7 @@ class Descent:
             self.clip(heads, k, solver.clip_norm)
         if len(heads.points):
             averaged = solver.averaged > 0 and k >= self.steps - max(1, round(solver.averaged * self.steps))
-            heads.move(k + 1, solver.schedule.at(t), averaged=averaged)
+            heads.move(k + 1, solver.schedule.at(t), penalised=penalised, averaged=averaged)
 
     def clip(self, heads: Heads, k: int, bound: float) -> None:
         """G <- G min(1, bound / |G|); a norm that is not finite ends the point's training."""
@@ -194,7 +197,7 @@ class Descent:
         totals = {id(heads): np.zeros_like(heads.W, np.float64) for heads in self.groups}
 
         def add(heads: Heads, batch: MiniBatch) -> None:
-            losses[heads.points] += heads.loss_gradient(batch, self.share, heat, penalised=False)
+            losses[heads.points] += heads.loss_gradient(batch, self.share, heat)
             np.add(totals[id(heads)], heads.G, out=totals[id(heads)])
 
         rows = self.size if self.problem.loss.mining is not None else max(self.judged, self.size)  # a batch rule judges mini-batches

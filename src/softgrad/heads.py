@@ -63,8 +63,8 @@ class Heads:
         """Each head's rows in an array like W."""
         return [A[i : i + self.C] for i in range(0, len(A), self.C)]
 
-    def loss_gradient(self, batch: MiniBatch, scale: float, heat: float, *, penalised: bool = True) -> Numbers:
-        """Scaled loss of each head on a mini-batch (P,), NaN where scores are not finite; where none is NaN, G is the gradient."""
+    def loss_gradient(self, batch: MiniBatch, scale: float, heat: float) -> Numbers:
+        """Scaled loss of each head on a mini-batch (P,), NaN where scores are not finite; where none is NaN, G is its gradient."""
         T, P, C = self.T * heat, len(self.points), self.C
         z = self._scores(batch, T)
         rows = Rows(z.reshape(-1, C), np.repeat(batch.y, P, axis=0), np.repeat(batch.r, P))
@@ -76,15 +76,17 @@ class Heads:
             finite = np.isfinite(self._scores(batch, T)).reshape(-1, P, C).all(axis=(0, 2))
             return np.where(finite & ~finite.all(), 0.0, np.nan)
         self._cool(z, T)
+        self._every(lambda k: batch.features.gradient(z[:, k], self.G[k]), self._cut(len(z)))
+        return losses.reshape(-1, P).sum(axis=0) * scale
+
+    def penalise(self) -> None:
+        """Add the penalty's gradient, l2 (W, 0)."""
         l2 = self._rows(self.l2)
 
-        def gradient(k: slice) -> None:
-            batch.features.gradient(z[:, k], self.G[k])
-            if penalised:
-                self.G[k, :-1] += l2[k] * self.W[k, :-1]
+        def piece(k: slice) -> None:
+            self.G[k, :-1] += l2[k] * self.W[k, :-1]
 
-        self._every(gradient, self._cut(len(z)))
-        return losses.reshape(-1, P).sum(axis=0) * scale
+        self._every(piece, self._cut(2))
 
     def _formula(self, rows: Rows, out: Array | None, scale: float, losses: Array) -> int:
         """The row formula in pieces; at least 0 if some row has no softmax."""
@@ -114,14 +116,19 @@ class Heads:
         """Multiply each head's gradient by a factor."""
         self.G *= self._rows(factor)
 
-    def move(self, k: int, factor: float, *, averaged: bool) -> None:
-        """Step k = 1, 2, ... along the rule's direction, factor times the rate; G holds nothing of use afterwards."""
-        rate = self._rows(self.rate * factor)
+    def move(self, k: int, factor: float, *, penalised: bool, averaged: bool) -> None:
+        """Step k = 1, 2, ... along the rule's direction, factor times the rate; G holds nothing of use afterwards.
+
+        A penalty that G does not have shrinks W, which comes to the same where the direction is G: one pass over memory, not three.
+        """
+        rate, kept = self._rows(self.rate * factor), self._rows(1 - self.rate * factor * self.l2)
         self.in_mean += averaged
 
         def piece(c: slice) -> None:
             W, G = self.W[c], self.G[c]
             self.rule.turn(G, tuple(A[c] for A in self.memory), k)
+            if not penalised:
+                W[:, :-1] *= kept[c]
             G *= rate[c]
             W -= G
             if averaged and self.mean is not None:
