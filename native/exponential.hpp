@@ -82,7 +82,8 @@ template <class T> struct Level {
     }
 };
 
-// e[i] = e^(u - k_m ln 2) for u = slope (z[i] - mu), between sqrt(1/2) and sqrt 2 for z = m; 0 below u_m - 88.1 (709.2); NaN stays NaN.
+// e[i] = e^(u - k_m ln 2) for u = slope (z[i] - mu), between sqrt(1/2) and sqrt 2 for z = m; 0 where it would be below the smallest normal
+// number, from about u_m - 87.7 (708.7) on; NaN stays NaN.
 template <class T, int N, class Heat> INLINE void exponentials(const Vec<T> (&z)[N], const Level<T> &level, Heat heat, Vec<T> (&e)[N]) {
     using E = Exponent<T>;
     Vec<T> d[N], u[N], r[N], shifted[N];
