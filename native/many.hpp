@@ -42,6 +42,23 @@ template <class T, class Heat> struct Given {
     }
 };
 
+// The same without class y: its term is 0, and m is the others' maximum.
+template <class T, class Heat> struct Others {
+    const Given<T, Heat> all_of_them;
+    const std::int64_t y;
+    const T *next = all_of_them.next;
+
+    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
+        constexpr int L = LANES<T>;
+        all_of_them.terms(j, part, e);
+        if (std::uint64_t(y - j) >= std::uint64_t(N * L)) return;
+        T lanes[N * L];
+        for (int i = 0; i < N; i++) store(lanes + i * L, e[i]);
+        lanes[y - j] = 0;
+        for (int i = 0; i < N; i++) e[i] = load(lanes + i * L);
+    }
+};
+
 // The same of x + lo; m_lo belongs to m.
 template <class T, class Heat> struct Mapped {
     const T *x, *lo, *next;
@@ -220,13 +237,13 @@ class Many {
 
     // A moved label stands apart: the others, relative to their own maximum m, add up to O >= 1, and with d = u_y - m
     //   l = log(O + e^d) - d = log1p(O e^-d),   1 - p_y = O / (O + e^d),   p_j = e_j / (O + e^d)
-    // The others are copied with -inf in its place: to split the row at the label, as was done before, cost half as much again.
+    // To split the row at the label, or to copy the others, as was done before, cost up to half as much again.
     bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) {
-        const T m = copy_others(y, z);
+        const T m = highest_but(y, z);
         const double own = rule.rows.moved[3 * i];
         if (!(m < INFINITE && own < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
-        const Sums e_j = sums(Given<T, Heat>{x, z + rule.C, all(m), heat}, g);
+        const Sums e_j = sums(Others<T, Heat>{{z, z + rule.C, all(m), heat}, y}, g);
         const double s = e_j.s(), O = 1 + s;
         if (!(O >= 1)) return false;
         const Difference d = difference(i, own, double(m));
@@ -242,17 +259,11 @@ class Many {
         return true;
     }
 
-    // x becomes the scores of the classes but y; their largest.
-    T copy_others(std::int64_t y, const T *z) {
-        Vec<T> m = all(T(-INFINITE));
-        sweep<T>(rule.C, [&](std::int64_t j, auto part) {
-            const Vec<T> here = part.load(z + j, T(-INFINITE));
-            part.store(x + j, here);
-            m = larger(here, m);
-        });
-        x[y] = -INFINITE;
-        const T highest_of_all = highest<T>(m)[0];
-        return z[y] == highest_of_all ? maximum<T>(x, rule.C) : highest_of_all;
+    T highest_but(std::int64_t y, const T *z) const {
+        const T m = maximum(z, rule.C);
+        if (z[y] != m) return m;
+        const T before = maximum(z, y), after = maximum(z + y + 1, rule.C - y - 1);
+        return before > after ? before : after;
     }
 
     // No other class is possible: the label has it all, unless it is impossible too, or a NaN was passed over.
