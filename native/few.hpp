@@ -71,7 +71,8 @@ class Few {
     const double slope;
     const Heat heat;
     alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                     // [group][class][lane]
-    alignas(64) T m[FEW_ROWS], others[FEW_ROWS], c[FEW_ROWS], weights[FEW_ROWS], crosses[FEW_ROWS];       // A and sum_j a_j (m - x_j) SMALL
+    alignas(64) T m[FEW_ROWS], others[FEW_ROWS], c[FEW_ROWS];
+    alignas(64) T weights[FEW_ROWS], crosses[FEW_ROWS];                                 // A and sum_j a_j (m - x_j) SMALL
     alignas(64) T lo[FEW * FEW_ROWS], m_lo[FEW_ROWS];                                   // where rows are mapped: z + lo, m + m_lo
 
     // z becomes x, with lo.
@@ -159,7 +160,8 @@ class Few {
     template <class Where> void put_around(int count, Where where, T *out) const {
         for (int k = 0; k < count; k++) {
             const std::int64_t i = where.row(k);
-            const double log_s = log1p_of<double>(all(double(others[k]) / double(c[k])))[0], top = double(m[k]) + (rule.mapped ? double(m_lo[k]) : 0.0);
+            const double log_s = log1p_of<double>(all(double(others[k]) / double(c[k])))[0];
+            const double top = double(m[k]) + (rule.mapped ? double(m_lo[k]) : 0.0);
             const double l = rule.spread ? rule.rows.losses[i] : labels_own(k, i, log_s);
             const Around it = rule.around_it(i, l, slope * top + log_s);
             rule.rows.losses[i] = it.loss;

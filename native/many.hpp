@@ -44,13 +44,13 @@ template <class T, class Heat> struct Given {
 
 // The same without class y: its term is 0, and m is the others' maximum.
 template <class T, class Heat> struct Others {
-    const Given<T, Heat> all_of_them;
+    const Given<T, Heat> row;
     const std::int64_t y;
-    const T *next = all_of_them.next;
+    const T *next = row.next;
 
     template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
         constexpr int L = LANES<T>;
-        all_of_them.terms(j, part, e);
+        row.terms(j, part, e);
         if (std::uint64_t(y - j) >= std::uint64_t(N * L)) return;
         T lanes[N * L];
         for (int i = 0; i < N; i++) store(lanes + i * L, e[i]);
