@@ -5,11 +5,10 @@
 //   backward  grad_coef[c][d] += sum_r G[r][c] x[r][d]
 // X is never used where it lies: NumPy's arrays start 16 bytes off a cache line, and every second load would touch two lines
 // (a fifth slower; and with rows on such borders it gained 2 % only).
-// D is cut into pieces so that a piece of coef (C x PIECE) fits the first-level cache. x, coef and its gradient are kept piece
-// by piece: with rows a power of two apart all of them would share a few sets of that cache.
-// No faster than this (0.060 ns a row, feature and class on rows in the third-level cache; the bare products take 0.039): tiles of 24
-// and 32 rows; lines asked for into the first-level cache, or all of them in forward; forward by 3 rows x 4 classes, and by 1 row x 10;
-// backward with both blocks of classes on one line of x.
+// X is copied into bands (pieces.hpp), and forward takes so many of them at a time that their coef fits the first-level cache. One line
+// of padding follows each band: with bands a power of two apart, lines of a row would share a few sets of that cache.
+// No faster than this: tiles of 8, 16 and 32 rows; pieces of 256 and of 768 numbers; lines asked for into the first-level cache, past the
+// second, or all of them in forward; forward by 3 rows x 4 classes, and by 1 row x 10.
 #pragma once
 
 #include "pieces.hpp"
@@ -20,23 +19,24 @@ namespace SOFTGRAD_ISA {
 
 template <class T, class S, class Heat>
 class Head {
-    static constexpr int TILE = 16, PIECE = 2048 / int(sizeof(T)), STEP = 2 * LANES<T>, L = LANES<T>;
-    static constexpr int ROW = PIECE + 64 / int(sizeof(T));     // one cache line more, for the same reason
+    static constexpr int L = LANES<T>, B = BAND<T>, TILE = 96 / int(sizeof(T)), PIECE = 1536 / int(sizeof(T)) / B;
+    static constexpr int ROOM = (TILE + L - 1) / L * L;     // what Listed fills up to
 
    public:
     explicit Head(const HeadCall<T> &call)
-        : call(call), C(call.rows.C), D(call.D), pieces((D + PIECE - 1) / PIECE), blocks(C), rule(call.rows), scorer(rule),
-          coef(pieces * C * PIECE), grad(pieces * C * PIECE), tile(pieces * TILE * ROW), sums(TILE * C * L), z(TILE * C) {
-        for (std::int64_t p = 0; p < pieces; p++)
+        : call(call), C(call.rows.C), D(call.D), whole(D / B), bands((D + B - 1) / B), blocks(C), rule(call.rows), scorer(rule),
+          of_coef(bands * (C | 1) * B), of_grad(bands * (C | 1) * B), of_tile(bands * (TILE + 1) * B), sums(TILE * C * L), z(TILE * C),
+          coef{of_coef, (C | 1) * B}, grad{of_grad, (C | 1) * B}, tile{of_tile, (TILE + 1) * B} {
+        for (std::int64_t b = 0; b < bands; b++)
             for (std::int64_t c = 0; c < C; c++) {
-                unpack(call.coef + c * D + p * PIECE, coef + (p * C) * PIECE + c * length(p), count(p), length(p));
-                for (int d = 0; d < length(p); d++) grad[(p * C) * PIECE + c * length(p) + d] = 0;
+                unpack(call.coef + c * D + b * B, coef.band(b).row(c).at, count(b), B);
+                unpack(call.coef, grad.band(b).row(c).at, 0, B);    // zeros
             }
         for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] = 0;
     }
 
     std::int64_t operator()() {
-        std::int64_t rows[TILE];
+        std::int64_t rows[ROOM];
         int filled = 0;
         for (std::int64_t i = 0; i < call.rows.n; i++) {
             if (rule.counts(i))
@@ -49,22 +49,22 @@ class Head {
                 filled = 0;
             }
         }
-        for (std::int64_t p = 0; p < pieces; p++)
+        for (std::int64_t b = 0; b < bands; b++)
             for (std::int64_t c = 0; c < C; c++)
-                __builtin_memcpy(call.grad_coef + c * D + p * PIECE, grad + p * C * PIECE + c * length(p), count(p) * sizeof(T));
+                __builtin_memcpy(call.grad_coef + c * D + b * B, grad.band(b).row(c).at, count(b) * sizeof(T));
         return -1;
     }
 
    private:
     const HeadCall<T> &call;
-    const std::int64_t C, D, pieces;
+    const std::int64_t C, D, whole, bands;  // bands of B numbers, and with the one that is not full
     const Blocks blocks;
     const Rule<T> rule;
     Scorer<T, Heat> scorer;
-    Buffer<T> coef, grad, tile, sums, z;
+    Buffer<T> of_coef, of_grad, of_tile, sums, z;
+    const Banded<T> coef, grad, tile;
 
-    int count(std::int64_t p) const { return int(D - p * PIECE < PIECE ? D - p * PIECE : PIECE); }
-    int length(std::int64_t p) const { return (count(p) + STEP - 1) / STEP * STEP; }
+    std::int64_t count(std::int64_t b) const { return b < whole ? B : D - b * B; }
 
     void leave_out(std::int64_t i) const {
         call.rows.losses[i] = 0;
@@ -73,48 +73,52 @@ class Head {
     }
 
     std::int64_t one_tile(std::int64_t *rows, int filled) {
-        std::int64_t at[TILE];
+        std::int64_t at[ROOM];
         for (int k = 0; k < filled; k++) at[k] = k * C;
         const S *next = row(rows[filled - 1] + 1);
         const std::int64_t left = call.rows.n - 1 - rows[filled - 1];
         Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
         scores(rows, filled, ahead);
-        const std::int64_t bad = scorer(filled, Listed(filled, LANES<T>, rows, at), z, z);
+        const std::int64_t bad = scorer(filled, Listed(filled, L, rows, at), z, z);
         if (bad >= 0) return bad;
-        for (std::int64_t p = 0; p < pieces; p++)
-            backward<T>(tile + p * TILE * ROW, ROW, filled, z, int(C), blocks, length(p), grad + p * C * PIECE, ahead);
+        backward<T>(constant(tile), filled, z, int(C), blocks, bands, grad, ahead);
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] += double(z[k * C + c]);
         if (call.grad_X) gradient_of_rows(rows, filled);
         return -1;
     }
 
+    static Banded<const T> constant(Banded<T> x) { return {x.at, x.step}; }
+
     const S *row(std::int64_t i) const { return static_cast<const S *>(call.X) + i * D; }
 
-    // Z of the tile. A whole piece is read by the products themselves, a ragged one is unpacked and filled up with zeros first.
+    // Z of the tile. Whole bands are read by the products themselves, the last one is unpacked and filled up with zeros if it is not full.
     void scores(const std::int64_t *rows, int filled, Ahead &ahead) {
         const S *stored[TILE];
         for (std::int64_t j = 0; j < filled * C * L; j++) sums[j] = 0;
-        for (std::int64_t p = 0; p < pieces; p++) {
-            T *x = tile + p * TILE * ROW;
-            const bool whole = count(p) == length(p);
+        for (std::int64_t b = 0; b < bands; b += PIECE) {
+            const std::int64_t here = (b + PIECE < bands ? b + PIECE : bands) - b, fresh = b + here <= whole ? here : here - 1;
             for (int k = 0; k < filled; k++) {
-                stored[k] = row(rows[k]) + p * PIECE;
-                if (!whole) unpack(stored[k], x + k * ROW, count(p), length(p));
+                stored[k] = row(rows[k]) + b * B;
+                if (fresh < here) unpack(stored[k] + fresh * B, tile.band(whole).row(k).at, count(whole), B);
             }
-            forward<T, S>(x, ROW, filled, whole ? stored : nullptr, coef + p * C * PIECE, int(C), blocks, length(p), sums, ahead);
+            const Banded<const T> w = constant(coef).band(b);
+            forward<T, S>(tile.band(b), filled, stored, w, int(C), blocks, fresh, sums, ahead);
+            if (fresh < here) forward<T, S>(tile.band(whole), filled, nullptr, w.band(fresh), int(C), blocks, 1, sums, ahead);
         }
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) z[k * C + c] = total<T>(load(sums + (k * C + c) * L)) + call.intercept[c];
     }
 
     void gradient_of_rows(const std::int64_t *rows, int filled) {
-        T piece[PIECE];
-        for (int k = 0; k < filled; k++)
-            for (std::int64_t p = 0; p < pieces; p++) {
-                row_gradient<T>(z + k * C, coef + p * C * PIECE, int(C), length(p), piece);
-                for (int d = 0; d < count(p); d++) call.grad_X[rows[k] * D + p * PIECE + d] = piece[d];
-            }
+        T last[B];
+        for (int k = 0; k < filled; k++) {
+            T *to = call.grad_X + rows[k] * D;
+            for (std::int64_t b = 0; b < whole; b++) row_gradient<T>(z + k * C, constant(coef).band(b), int(C), to + b * B);
+            if (whole == bands) continue;
+            row_gradient<T>(z + k * C, constant(coef).band(whole), int(C), last);
+            __builtin_memcpy(to + whole * B, last, count(whole) * sizeof(T));
+        }
     }
 };
 

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "call.hpp"
+#include "in_order.hpp"
+#include "pool.hpp"
 
 namespace softgrad_baseline { extern const softgrad::Kernels kernels; }
 #ifdef SOFTGRAD_X86
@@ -113,19 +115,56 @@ static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::siz
             pointer(share), formula.moves() ? moved.data() : nullptr, scale, losses.data()};
 }
 
+// Rows first to end of a call.
+template <class T> static softgrad::Rows<T> part(softgrad::Rows<T> rows, std::int64_t first, std::int64_t end) {
+    rows.n = end - first;
+    rows.losses += first;
+    if (rows.labels) rows.labels += first;
+    if (rows.targets) rows.targets += first * rows.C;
+    if (rows.row_weight) rows.row_weight += first;
+    if (rows.share) rows.share += first;
+    if (rows.moved) rows.moved += 3 * first;
+    return rows;
+}
+
+// The first bad row that any part has found; a part says -1 if it has none.
+class First {
+   public:
+    explicit First(std::int64_t n) : none(n), first(n) {}
+    void found(std::int64_t begin, std::int64_t bad) {
+        std::int64_t least = first;
+        while (bad >= 0 && begin + bad < least && !first.compare_exchange_weak(least, begin + bad)) {}
+    }
+    std::int64_t row() const { return first == none ? -1 : first.load(); }
+
+   private:
+    const std::int64_t none;
+    std::atomic<std::int64_t> first;
+};
+
+// Rows are independent: any cut gives the same bits. Eight parts a thread, none of them smaller than what a thread is worth.
 template <class T>
 static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, const Formula &formula,
                                std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
-                               Out1<double> losses) {
+                               Out1<double> losses, int threads) {
+    constexpr std::int64_t SMALL = 1 << 14, WHOLE = 64;
     std::vector<double> moved;
-    const softgrad::ScoreCall<T> call{rows_of<T>(formula, scores.shape(0), scores.shape(1), labels, targets, row_weight, share, scale,
-                                                 losses, moved),
-                                      scores.data(), pointer(out)};
+    const std::int64_t n = scores.shape(0), C = scores.shape(1);
+    const softgrad::Rows<T> rows = rows_of<T>(formula, n, C, labels, targets, row_weight, share, scale, losses, moved);
+    T *const to = pointer(out);
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
-    if constexpr (sizeof(T) == 4) return kernels.score_float(call);
-    else return kernels.score_double(call);
+    const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
+    const std::int64_t step = (most + WHOLE - 1) / WHOLE * WHOLE;
+    First bad(n);
+    (*softgrad::pool.load())((n + step - 1) / step, threads, [&](std::int64_t k) {
+        const std::int64_t i = k * step;
+        const softgrad::ScoreCall<T> call{part(rows, i, std::min(i + step, n)), scores.data() + i * C, to ? to + i * C : nullptr};
+        if constexpr (sizeof(T) == 4) bad.found(i, kernels.score_float(call));
+        else bad.found(i, kernels.score_double(call));
+    });
+    return bad.row();
 }
 
 // The kernel for X as it is stored; uint16 is taken to be the bits of bfloat16, which NumPy has no name for.
@@ -143,6 +182,13 @@ template <class T> static auto head_for(const Kernels &kernels, nb::dlpack::dtyp
     throw nb::type_error("head_rows: no kernel for this pair of types of X and coef");
 }
 
+// What is owed when a block ends, however it ends: others wait for it.
+template <class F> struct HandsIn {
+    F owed;
+    ~HandsIn() { owed(); }
+};
+template <class F> HandsIn(F) -> HandsIn<F>;
+
 template <class T>
 static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
                               std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
@@ -157,6 +203,33 @@ static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formu
     auto kernel = head_for<T>(*current, X.dtype());
     nb::gil_scoped_release released;
     return kernel(call);
+}
+
+// The same over many blocks, rows edges[k] to edges[k + 1] each, whose gradients are added in their order.
+template <class T>
+static std::int64_t head_blocks(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
+                                std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
+                                std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
+                                Out1<double> losses, Out2<double> grad_coef, Out1<double> grad_intercept,
+                                std::optional<Out2<T>> grad_X, In1<std::int64_t> edges, int threads) {
+    std::vector<double> moved;
+    const std::int64_t C = coef.shape(0), D = X.shape(1), blocks = std::int64_t(edges.shape(0)) - 1, row = D * (X.dtype().bits / 8);
+    const softgrad::Rows<T> rows = rows_of<T>(formula, X.shape(0), C, labels, targets, row_weight, share, scale, losses, moved);
+    const char *const x = static_cast<const char *>(X.data());
+    T *const to = pointer(grad_X);
+    auto kernel = head_for<T>(*current, X.dtype());
+    nb::gil_scoped_release released;
+    softgrad::InOrder<T> coefs(grad_coef.data(), C * D, 2 * threads);
+    softgrad::InOrder<double> intercepts(grad_intercept.data(), C, 2 * threads);
+    First bad(rows.n);
+    (*softgrad::pool.load())(blocks, threads, [&](std::int64_t k) {
+        const std::int64_t i = edges.data()[k];
+        const softgrad::HeadCall<T> call{part(rows, i, edges.data()[k + 1]), D, x + i * row, coef.data(), intercept.data(),
+                                         coefs.room(k), intercepts.room(k), to ? to + i * D : nullptr};
+        const HandsIn handed{[&] { coefs.hand_in(k), intercepts.hand_in(k); }};
+        bad.found(i, kernel(call));
+    });
+    return bad.row();
 }
 
 template <class T>
@@ -196,10 +269,14 @@ static void csr_curvature(In1<std::int64_t> indptr, In1<std::int32_t> indices, I
         nb::arg("share").none(), nb::arg("scale"), nb::arg("losses").noconvert()
 
 template <class T> static void define(nb::module_ &m) {
-    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS);
+    m.def("score_rows", &score_rows<T>, nb::arg("scores").noconvert(), nb::arg("out").noconvert().none(), ROW_ARGUMENTS,
+          nb::arg("threads"));
     m.def("head_rows", &head_rows<T>, nb::arg("X").noconvert(), nb::arg("coef").noconvert(), nb::arg("intercept").noconvert(),
           ROW_ARGUMENTS, nb::arg("grad_coef").noconvert(), nb::arg("grad_intercept").noconvert(),
           nb::arg("grad_X").noconvert().none());
+    m.def("head_blocks", &head_blocks<T>, nb::arg("X").noconvert(), nb::arg("coef").noconvert(), nb::arg("intercept").noconvert(),
+          ROW_ARGUMENTS, nb::arg("grad_coef").noconvert(), nb::arg("grad_intercept").noconvert(), nb::arg("grad_X").noconvert().none(),
+          nb::arg("edges"), nb::arg("threads"));
     m.def("csr_rows", &csr_rows<T>, nb::arg("indptr").noconvert(), nb::arg("indices").noconvert(), nb::arg("data").noconvert(),
           nb::arg("coef_t").noconvert(), nb::arg("intercept").noconvert(), ROW_ARGUMENTS,
           nb::arg("grad_coef_t").noconvert(), nb::arg("grad_intercept").noconvert());
@@ -224,6 +301,7 @@ NB_MODULE(_native, m) {
         return names;
     });
     m.def("use", &use, nb::arg("isa"));
+    m.def("forget_threads", [] { softgrad::pool = new softgrad::Pool; });
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;
     nb::class_<Formula>(m, "Formula")

@@ -291,7 +291,7 @@ def test_blocks_depend_on_the_shape_of_the_data_alone(threads):
     """Cut by the work they hold: never by the number of threads, and every row is in exactly one block."""
     X = np.arange(50000.0)[:, None] * np.ones(50)
     rows = in_memory(X, np.zeros(50000, int), np.ones(50000), 100)
-    assert rows.n_blocks == 2
+    assert rows.n_blocks == 8
     assert np.array_equal(np.concatenate([block.X[:, 0] for block in rows.blocks()]), X[:, 0])
     (total,) = rows.sum(lambda block: (block.r.sum(),))
     assert total == 50000

@@ -24,7 +24,7 @@ def score_rows(scores, *, labels=None, targets=None, class_weight=None, row_weig
     losses = np.full(len(scores), 7.0)
     gradient = np.full_like(scores, 7.0) if isinstance(out, str) else out
     asked = formula(scores.shape[1], class_weight, temperature, smoothing)
-    bad = native.score_rows(scores, gradient, asked, labels, targets, row_weight, None, scale, losses)
+    bad = native.score_rows(scores, gradient, asked, labels, targets, row_weight, None, scale, losses, 1)
     return bad, losses, gradient
 
 

@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 from compiled import DTYPES, each_isa, formula, native
 
+from softgrad import threads
+from softgrad.blocks.memory import MemoryRows
+from softgrad.kernels.fused import AbstractKernel, Head
+from softgrad.kernels.native import OnePass
+from softgrad.losses import cross_entropy
+
 isa = each_isa
 
 
@@ -178,3 +184,31 @@ def test_sparse_head_agrees_with_float64(isa, dtype, C):
                              scale=0.5)
         grown = (truth[2][0] + 1, truth[2][1], None), (truth[3][0] + 1, truth[3][1], None)
         assert_head((bad, losses, (grad_t.T, grad_intercept, None)), (truth[0], truth[1], *grown), dense, np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "uint8"])
+def test_blocks_in_one_call_give_the_bits_of_one_call_each(kind, n_threads):
+    rng = np.random.default_rng(3)
+    N, D, C = 3000, 37, 7
+    X, _ = stored_rows(kind, N, D, rng)
+    dtype = np.float64 if kind == "float64" else np.float32
+    coef = rng.standard_normal((C, D)) / (256 if kind == "uint8" else 1)
+    head = Head(coef.astype(dtype), rng.standard_normal(C).astype(dtype), 0, 0.25)
+    y, r = rng.integers(0, C, N), rng.random(N) * (rng.random(N) < 0.9)
+    loss, kernel = cross_entropy(label_smoothing=0.1, class_weight=rng.random(C)), OnePass()
+    ours, theirs = (MemoryRows(X, y, r, 11, np.full((N, D), 7.0, dtype)) for _ in range(2))
+    with threads.limit(n_threads):
+        found = kernel.over(ours, loss, head)
+    for a, b in zip(found, AbstractKernel.over(kernel, theirs, loss, head), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(ours.out, theirs.out)
+
+
+def test_a_bad_row_in_any_block_spoils_the_value():
+    X = np.ones((1000, 8), np.float32)
+    rows = MemoryRows(X, np.zeros(1000, np.int64), np.ones(1000), 7)
+    head = Head(np.zeros((2, 8), np.float32), np.zeros(2, np.float32), 0, 1.0)
+    assert OnePass().over(rows, cross_entropy(), head)[0] == pytest.approx(1000 * np.log(2))
+    X[613, 5] = np.nan
+    assert np.isnan(OnePass().over(rows, cross_entropy(), head)[0])

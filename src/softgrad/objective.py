@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad.blocks.block import AbstractRowBlocks, Block
+from softgrad.blocks.block import AbstractRowBlocks
 from softgrad.kernels import cosine, tiled
 from softgrad.kernels.fused import AbstractKernel, Head
 from softgrad.losses.loss import Loss
 from softgrad.solvers.vectors import add, inner
 
 Vector = NDArray[np.floating]
-
-
-def sums(block: Block, kernel: AbstractKernel, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> tuple[Any, ...]:
-    """What `AbstractRowBlocks.sum` adds up; a free function, so that a block can travel to another process with it."""
-    return kernel.sums(block, loss, coef, intercept, scale)
 
 
 @dataclass
@@ -77,8 +72,7 @@ class LinearObjective:
 
     def value_gradient(self, theta: Vector) -> tuple[float, Vector]:
         self.passes += 1
-        head = self.head(theta)
-        return self.finish(theta, *self.rows.sum(sums, self.kernel, self.loss, head.coef, head.intercept, head.scale))
+        return self.finish(theta, *self.kernel.over(self.rows, self.loss, self.head(theta)))
 
     def losses(self, theta: Vector) -> NDArray[np.float64]:
         """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""

@@ -1,7 +1,8 @@
-"""How many threads softgrad may use, and the one pool that runs them.
+"""How many threads softgrad may use, and the pool that runs what is written in Python.
 
-Threads are Python threads: the kernels and BLAS release the interpreter lock. There is no OpenMP, whose copies in one process fight each
-other. The count is min(affinity, cgroup quota), so a container with 2 cores of 64 gets 2 threads, not 64.
+The kernels and BLAS release the interpreter lock; rows and blocks within one compiled call have a pool of their own (`native/pool.hpp`).
+There is no OpenMP, whose copies in one process fight each other. The count is min(affinity, cgroup quota), so a container with 2 cores of
+64 gets 2 threads, not 64.
 """
 
 from __future__ import annotations

@@ -44,10 +44,15 @@ LONG = 1 << 22
 LONG_ALONE = 1 << 18  # as long as what a fit keeps in float32 (`objective.state_type`)
 
 
+def edges(n: int, n_blocks: int) -> list[int]:
+    """Where rows 0 to n are cut into stretches of nearly equal length, none of them empty but the only one."""
+    inner = {n * k // n_blocks for k in range(1, n_blocks)} - {0, n}
+    return [0, *sorted(inner), n]
+
+
 def cut(n: int, n_blocks: int) -> list[tuple[int, int]]:
-    """Rows 0 to n as stretches of nearly equal length, none of them empty but the only one."""
-    edges = [n * k // n_blocks for k in range(n_blocks + 1)]
-    return [(i, j) for i, j in pairwise(edges) if j > i or n_blocks == 1]
+    """Those stretches."""
+    return list(pairwise(edges(n, n_blocks)))
 
 
 def _total(term: Any, longest: int = LONG) -> NDArray[Any]:
@@ -65,6 +70,10 @@ class AbstractRowBlocks(ABC):
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """The blocks in their order."""
+
+    def whole(self) -> tuple[Block, list[int]] | None:
+        """All rows as one block, and where it is cut into blocks, if they are in memory."""
+        return None
 
     def each(self, part: Callable[[Block], Any]) -> Iterator[Any]:
         """part(block) of every block, computed on our threads, handed out in the order of the blocks."""

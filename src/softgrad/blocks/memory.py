@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad.blocks.block import AbstractRowBlocks, Block, cut
+from softgrad.blocks.block import AbstractRowBlocks, Block, edges
 
-WORK = 1e8  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
+WORK = 3e7  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
 ROWS = 2048  # adding a block's gradient must cost little beside making it: at least so many (dense) rows
 MOST = 64  # blocks: enough for a large machine's threads
 
@@ -26,9 +27,12 @@ class MemoryRows(AbstractRowBlocks):
     n_blocks: int
     out: NDArray[Any] | None = None
 
+    def whole(self) -> tuple[Block, list[int]]:
+        return Block(self.X, self.y, self.r, self.out), edges(self.X.shape[0], self.n_blocks)
+
     def blocks(self) -> Iterator[Block]:
-        whole = Block(self.X, self.y, self.r, self.out)
-        return (whole.part(slice(i, j)) for i, j in cut(self.X.shape[0], self.n_blocks))
+        block, cuts = self.whole()
+        return (block.part(slice(i, j)) for i, j in pairwise(cuts))
 
 
 def count(X: Any, n_classes: int) -> int:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad import threads
-from softgrad.blocks.block import Block
+from softgrad.blocks.block import AbstractRowBlocks, Block
 from softgrad.losses.loss import Loss
 
 SHORT = 1e6  # multiplications of a head, one direction: it is done before another thread has woken
@@ -57,6 +57,11 @@ class AbstractKernel(ABC):
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
         """Sum of r_i L_i, and scale times its gradients by coef (C, D) and intercept (C,), over a block's rows."""
 
+    def over(self, rows: AbstractRowBlocks, loss: Loss, head: Head) -> Sums:
+        """`sums` over all blocks, added in float64 in the order of the rows."""
+        value, dcoef, dintercept = rows.sum(sums, self, loss, head.coef, head.intercept, head.scale)
+        return float(value), dcoef, dintercept
+
     def several(self, block: Block, loss: Loss, heads: Sequence[Head]) -> list[Sums]:
         """`sums` of many heads over the same rows; block.r is (n, folds)."""
         folds = {f: Block(block.X, block.y, np.ascontiguousarray(block.r[:, f])) for f in {head.fold for head in heads}}
@@ -77,6 +82,11 @@ class AbstractKernel(ABC):
         u *= P
         u *= (scale * tile.r)[:, None].astype(u.dtype)
         return (tile.X.T @ u).T, u.sum(axis=0, dtype=np.float64)
+
+
+def sums(block: Block, kernel: AbstractKernel, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
+    """What `AbstractRowBlocks.sum` adds up; a free function, so that a block can travel to another process with it."""
+    return kernel.sums(block, loss, coef, intercept, scale)
 
 
 def compute_type(X: Any) -> np.dtype[Any]:

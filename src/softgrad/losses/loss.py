@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -42,7 +43,7 @@ from softgrad.losses.scores import Temperature
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 SMALL = 1 << 15  # scores of a part below which another thread is not worth waking
-ROWS = 1 << 17  # scores of a block of rows that the plain formula works on: 1 MB in float64
+ROWS = 1 << 17  # scores of a part that the plain formula works on: 1 MB in float64
 
 
 @dataclass(frozen=True)
@@ -182,20 +183,10 @@ class Loss:
         return self.weights.share(self.total(rows)) if reduction == "mean" else 1.0
 
     def _run(self, rows: Rows, out: NDArray[Any] | None, scale: float) -> Floats:
-        n, losses = len(rows.r), np.empty(len(rows.r))
-        schedule = schedule_for(self, rows.z.dtype)
-        # Rows are independent: any cut gives the same bits. Two parts a thread, but none smaller than what starting it costs, and for the
-        # plain formula none larger than the cache.
-        step = max(-(-n // (2 * threads.count())), SMALL // rows.z.shape[1], 1)
-        step = min(step, max(1, ROWS // rows.z.shape[1])) if schedule is plain else step
-        parts = [slice(i, i + step) for i in range(0, n, step)]
-
-        def part(k: slice) -> int:
-            return schedule(self, rows.part(k), None if out is None else out[k], scale, losses[k])
-
-        for k, bad in zip(parts, threads.every(part, parts), strict=True):
-            if bad >= 0:
-                arrays.bad_scores("scores", k.start + bad, self.link.takes)
+        losses = np.empty(len(rows.r))
+        bad = schedule_for(self, rows.z.dtype)(self, rows, out, scale, losses)
+        if bad >= 0:
+            arrays.bad_scores("scores", bad, self.link.takes)
         return losses
 
 
@@ -221,6 +212,31 @@ class Rows:
 Schedule: TypeAlias = Callable[[Loss, Rows, "NDArray[Any] | None", float, Floats], int]
 
 
+def shared_out(most: int) -> Callable[[Schedule], Schedule]:
+    """A schedule on all threads: two parts a thread, none smaller than what starting one costs, none of more than `most` scores.
+
+    Rows are independent: any cut gives the same bits.
+    """
+
+    def decorate(schedule: Schedule) -> Schedule:
+        @wraps(schedule)
+        def shared(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: Floats) -> int:
+            n, C = rows.z.shape
+            step = min(max(-(-n // (2 * threads.count())), SMALL // C, 1), max(1, most // C))
+            parts = [slice(i, i + step) for i in range(0, n, step)]
+
+            def part(k: slice) -> int:
+                return schedule(loss, rows.part(k), None if out is None else out[k], scale, losses[k])
+
+            found = threads.every(part, parts)
+            return next((k.start + bad for k, bad in zip(parts, found, strict=True) if bad >= 0), -1)
+
+        return shared
+
+    return decorate
+
+
+@shared_out(ROWS)
 def plain(loss: Loss, rows: Rows, out: NDArray[Any] | None, scale: float, losses: Floats) -> int:
     """The formula at the top of this room, as it stands there: losses r_i L_i, and scale r_i dL_i/dz into out.
 
