@@ -142,21 +142,22 @@ class First {
     std::atomic<std::int64_t> first;
 };
 
-// Rows are independent: any cut gives the same bits. Eight parts a thread, none of them smaller than what a thread is worth.
+// Rows are independent: any cut gives the same bits. Eight parts a thread, none of them smaller than what a thread is worth; rows of few
+// classes go by 64 (few.hpp).
 template <class T>
 static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, const Formula &formula,
                                std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                                Out1<double> losses, int threads) {
-    constexpr std::int64_t SMALL = 1 << 14, WHOLE = 64;
+    constexpr std::int64_t SMALL = 1 << 14;
     std::vector<double> moved;
-    const std::int64_t n = scores.shape(0), C = scores.shape(1);
+    const std::int64_t n = scores.shape(0), C = scores.shape(1), whole = C <= 32 ? 64 : 1;
     const softgrad::Rows<T> rows = rows_of<T>(formula, n, C, labels, targets, row_weight, share, scale, losses, moved);
     T *const to = pointer(out);
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
     const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
-    const std::int64_t step = (most + WHOLE - 1) / WHOLE * WHOLE;
+    const std::int64_t step = (most + whole - 1) / whole * whole;
     First bad(n);
     (*softgrad::pool.load())((n + step - 1) / step, threads, [&](std::int64_t k) {
         const std::int64_t i = k * step;
