@@ -168,6 +168,22 @@ def test_without_control_groups_there_is_no_quota(tmp_path):
     assert room.quota(tmp_path / "nowhere", tmp_path / "nothing") == math.inf
 
 
+def test_nobody_who_shares_the_work_shares_out_work_of_its_own():
+    """The caller neither, while others work along; an item that is alone may use all threads, and so may who comes after an error."""
+    together = threading.Barrier(3)  # three items on three threads, of which the caller is one
+
+    def met(_):
+        together.wait(60)
+        return room.count()
+
+    with room.limit(3):
+        assert room.every(met, range(3)) == [1, 1, 1]
+        assert room.every(lambda _: room.count(), range(1)) == [3]
+        with pytest.raises(ZeroDivisionError):
+            room.every(lambda k: 1 // k, [0, 0, 0])
+        assert room.count() == 3
+
+
 FORK = """
 import os
 from softgrad import threads

@@ -132,7 +132,10 @@ def in_order(part: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
 
 
 def every(part: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    """[part(item) for item in items] on `count()` threads, of which the caller is one: no thread has to wake for short work."""
+    """[part(item) for item in items] on `count()` threads, of which the caller is one: no thread has to wake for short work.
+
+    Meanwhile the caller, like the others, shares no work of its own out.
+    """
     results: list[Any] = [None] * len(items)
     turns = iter(range(len(items)))  # next() of a range's iterator is one step under the interpreter lock: no item is taken twice
 
@@ -141,10 +144,15 @@ def every(part: Callable[[A], B], items: Sequence[A]) -> list[B]:
             results[k] = part(items[k])
 
     others = min(count(), len(items)) - 1
+    if others < 1:
+        work()
+        return results
     waiting = [_pool(count()).submit(work) for _ in range(others)]
+    _here.in_pool = True
     try:
         work()
     finally:
+        del _here.in_pool
         for future in waiting:
             future.result()
     return results

@@ -224,7 +224,6 @@ class OnePass(AbstractKernel):
         bad = module.head_rows(block.X, coef, intercept, *arguments, losses, dcoef, dintercept, block.out)  # type: ignore[union-attr]
         return np.nan if bad >= 0 else float(losses.sum()), dcoef, dintercept
 
-
     def over(self, rows: AbstractRowBlocks, loss: Loss, head: Head) -> Sums:
         """Rows in memory in one call for all blocks: between two calls a thread stood still for 0.2 ms, of 9 in a block."""
         whole = rows.whole()
