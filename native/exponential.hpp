@@ -17,6 +17,7 @@ template <class T> struct Exponent;
 template <> struct Exponent<float> {
     static constexpr float lowest = -88;                    // k = -127 from here on: the factor 2^k is an exact 0
     static constexpr float bottom = -127, near = 256;
+    static constexpr float small = 40, ratio = 84, normal = 0x1p-126f;         // so that e^(2 small) and C e^ratio are finite, C <= 32
     static constexpr float magic = 0x1.8p23f + 127;         // added to k it leaves k + 127 in the low bits
     static constexpr int mantissa = 23;
     static constexpr float log2e = 0x1.715476p+0f;
@@ -28,6 +29,7 @@ template <> struct Exponent<float> {
 template <> struct Exponent<double> {
     static constexpr double lowest = -709;                  // k = -1023
     static constexpr double bottom = -1023, near = 2048;
+    static constexpr double small = 300, ratio = 640, normal = 0x1p-1022;
     static constexpr double magic = 0x1.8p52 + 1023;
     static constexpr int mantissa = 52;
     static constexpr double log2e = 0x1.71547652b82fep+0;
@@ -39,10 +41,9 @@ template <> struct Exponent<double> {
                                    0x1.af634467ae0bdp-26};
 };
 
-// e[i] = 2^k e^r for shifted = k + magic; 0 where low says so, whatever the steps before came to (NaN for -inf). N vectors go in step: one
-// alone is a chain of 60 cycles, and a processor that looks ahead two or three of them idles. Estrin's order of the polynomial, a shorter
-// chain of more steps, was 5 % slower.
-template <class T, int N> INLINE void powers(const Vec<T> (&r)[N], const Vec<T> (&shifted)[N], const Mask<T> (&low)[N], Vec<T> (&e)[N]) {
+// e[i] = 2^k e^r for shifted = k + magic. N vectors go in step: one alone is a chain of 60 cycles, and a processor that looks ahead two or
+// three of them idles. Estrin's order of the polynomial, a shorter chain of more steps, was 5 % slower.
+template <class T, int N> INLINE void powers(const Vec<T> (&r)[N], const Vec<T> (&shifted)[N], Vec<T> (&e)[N]) {
     using E = Exponent<T>;
     constexpr int degree = int(sizeof(E::P) / sizeof(T));
     for (int i = 0; i < N; i++) e[i] = all(E::P[degree - 1]);
@@ -50,7 +51,13 @@ template <class T, int N> INLINE void powers(const Vec<T> (&r)[N], const Vec<T> 
         for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(E::P[p]));
     for (int p = 0; p < 2; p++)
         for (int i = 0; i < N; i++) e[i] = fma(e[i], r[i], all(T(1)));
-    for (int i = 0; i < N; i++) e[i] = without(low[i], e[i] * of_bits(bits(shifted[i]) << E::mantissa));
+    for (int i = 0; i < N; i++) e[i] *= of_bits(bits(shifted[i]) << E::mantissa);
+}
+
+// The same, and 0 where low says so, whatever the steps before came to (NaN for -inf).
+template <class T, int N> INLINE void powers(const Vec<T> (&r)[N], const Vec<T> (&shifted)[N], const Mask<T> (&low)[N], Vec<T> (&e)[N]) {
+    powers<T>(r, shifted, e);
+    for (int i = 0; i < N; i++) e[i] = without(low[i], e[i]);
 }
 
 // e[i] = e^(d[i].hi + d[i].lo), hi <= 0; 0 below -88 (-709); NaN in hi comes out as NaN.
@@ -97,6 +104,19 @@ template <class T, int N, class Heat> INLINE void exponentials(const Vec<T> (&z)
         low[i] = u[i] < level.lowest;
     }
     powers<T>(r, shifted, low, e);
+}
+
+// e[i] = e^u for u = slope z[i] that is `small`: the same digits as relative to any level, and no step that large ones ask for. Others, and
+// NaN, come to anything.
+template <class T, int N, class Heat> INLINE void exponentials_of_small(const Vec<T> (&z)[N], const Vec<T> (&u)[N], Heat heat, Vec<T> (&e)[N]) {
+    using E = Exponent<T>;
+    Vec<T> r[N], shifted[N];
+    for (int i = 0; i < N; i++) shifted[i] = fma(u[i], all(E::log2e), all(E::magic));
+    for (int i = 0; i < N; i++) {
+        const Vec<T> k = shifted[i] - E::magic;
+        r[i] = heat.and_low(fma(k, all(-E::ln2_lo), fma(k, all(-E::ln2_hi), u[i])), z[i], u[i]);
+    }
+    powers<T>(r, shifted, e);
 }
 
 template <class T> struct Logarithm;

@@ -2,15 +2,12 @@
 // so that nothing is padded and the scalars of a row (its sum, its logarithm) are computed for all of them at once. A tile of
 // rows goes through one step of the formula after the other: a step is a long chain for one group of rows, and the groups of a
 // tile hide each other's waiting. Asking for the next tile's lines ahead was slower by a tenth: processors see what comes.
+// Plain rows of small scores have a shorter way, flat.hpp, and the same bits on both.
 #pragma once
 
-#include "exponential.hpp"
-#include "rule.hpp"
-#include "turn.hpp"
+#include "flat.hpp"
 
 namespace SOFTGRAD_ISA {
-
-constexpr int FEW = 32, FEW_ROWS = 64;
 
 // Which rows a tile is made of: row(k) is the number of the k-th, at(k) where its scores and its gradient start.
 struct Run {        // rows one after the other, a multiple of LANES of them
@@ -71,7 +68,7 @@ class Few {
     const double slope;
     const Heat heat;
     alignas(64) T z[FEW * FEW_ROWS], e[FEW * FEW_ROWS], a[FEW * L];                     // [group][class][lane]
-    alignas(64) T m[FEW_ROWS], others[FEW_ROWS], c[FEW_ROWS];
+    alignas(64) T m[FEW_ROWS], others[FEW_ROWS], c[FEW_ROWS], odds[FEW_ROWS];
     alignas(64) T weights[FEW_ROWS], crosses[FEW_ROWS];                                 // A and sum_j a_j (m - x_j) SMALL
     alignas(64) T lo[FEW * FEW_ROWS], m_lo[FEW_ROWS];                                   // where rows are mapped: z + lo, m + m_lo
 
@@ -140,12 +137,12 @@ class Few {
         return -1;
     }
 
-    // r (A log1p(s) + slope cross); a row whose a are all 0 costs nothing, whatever its scores.
+    // r (A log1p(odds) + slope cross); a row whose a are all 0 costs nothing, whatever its scores.
     template <class Where> void put_losses(int count, Where where) const {
         const Doubles cooled = all(slope / SMALL);
         alignas(64) T logs[FEW_ROWS];
         alignas(64) double losses[FEW_ROWS];
-        for (int k = 0; k < count; k += L) store(logs + k, log1p_of<T>(load(others + k) / load(c + k)));
+        for (int k = 0; k < count; k += L) store(logs + k, log1p_of<T>(load(odds + k)));
         for (int k = 0; k < count; k += LD) {
             const Doubles A = wide(weights + k), loss = A * wide(logs + k) + wide(crosses + k) * cooled;
             store(losses + k, without(A == 0.0, loss));
@@ -204,18 +201,18 @@ class Few {
         if (rule.mapped)
             for (int first = 0; first < count; first += L)
                 for (int k = 0; k < L; k++) lo_y[first + k] = lo[first * C + at[first + k]];
+        for (int first = 0; first < count; first += L)
+            for (int k = first; k < first + L; k++) e[first * C + at[k]] = 0;
         for (int k = 0; k < count; k += L) {
-            const V m = load(this->m + k), others = load(this->others + k), c = load(this->c + k), A = shares(k, where);
-            V far = distance_of<T>(load(zy + k), m);
-            Mask<T> top = load(zy + k) == m;
-            if (rule.mapped) {
-                far += (load(m_lo + k) - load(lo_y + k)) * T(SMALL);
-                top &= load(m_lo + k) == load(lo_y + k);
-            }
+            const V w = columns_total<T>(e + k * C, C), y = load(ey + k), A = shares(k, where);
+            V far = distance_of<T>(load(zy + k), load(m + k));
+            if (rule.mapped) far += (load(m_lo + k) - load(lo_y + k)) * T(SMALL);
+            const Mask<T> near = far * T(slope) < T(SMALL * Exponent<T>::ratio);
             store(weights + k, A);
-            store(crosses + k, V(A * far));
-            store(factors + k, V(steps(k, where) * A / (c + others)));
-            store(gy + k, top ? -others : V(load(ey + k) - others) - c);
+            store(odds + k, near ? w / y : load(others + k) / load(c + k));
+            store(crosses + k, near ? V{} : V(A * far));
+            store(factors + k, V(steps(k, where) * A / (w + y)));
+            store(gy + k, -w);
         }
         if (!out) return;
         put(count, at, gy);
@@ -275,6 +272,7 @@ class Few {
         const V others = (rest[0] + rest[1]) + (rest[2] + rest[3]) + __builtin_convertvector(ties - 1, V) * largest;
         const V A = others + largest;
         store(weights + first, A);
+        store(odds + first, wrong / top);
         store(crosses + first, V((far[0] + far[1]) + (far[2] + far[3])));
         if (!out) return;
         const V inverse = 1 / (top + wrong), top_left = wrong * inverse, step = steps(first, where);

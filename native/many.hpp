@@ -5,6 +5,7 @@
 
 #include "exponential.hpp"
 #include "rule.hpp"
+#include "small.hpp"
 
 namespace SOFTGRAD_ISA {
 
@@ -195,6 +196,7 @@ class Many {
     bool operator()(std::int64_t i, const T *z, T *g) {
         if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
         if (rule.mapped) return mapped(i, z, g);
+        if (!rule.spread && all_small(z, rule.C, heat)) return small(i, rule.rows.labels[i], z, g);
         const T m = maximum(z, rule.C);
         return m > -INFINITE && m < INFINITE && formula(i, Given<T, Heat>{z, z + rule.C, all(m), heat}, g, double(m));
     }
@@ -317,6 +319,26 @@ class Many {
         const double left = label.top ? e.others : e.c + (e.others - ey);       // c (1 + s) (1 - p_y)
         multiply(g, T(step + lift));
         g[y] = T(lift * ey - step * left);
+        return true;
+    }
+
+    // l = log1p(w / e_y), w = sum_{j != y} e_j
+    bool small(std::int64_t i, std::int64_t y, const T *z, T *g) const {
+        const double own = double(z[y]), ay = double(rule.keep[y]);     // now: the sum may write over the scores
+        const Split e = g ? split_of<true>(z, z + rule.C, rule.C, y, heat, g) : split_of<false>(z, z + rule.C, rule.C, y, heat, g);
+        if (!(e.all() >= 0)) return false;
+        const double l = log1p_of<double>(all(e.others / e.own))[0];
+        const Around it = finish(i, ay * l, slope * own + l);
+        if (!g) return true;
+        const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay;
+        const double by = (step + it.lift) * inverse, size = by < 0 ? -by : by;
+        if (size >= double(Exponent<T>::normal) && size < 1 / double(Exponent<T>::normal)) {
+            multiply(g, T(by));
+        } else {        // a tiny step, or a huge one: the quotient first
+            multiply(g, T(inverse));
+            multiply(g, T(step + it.lift));
+        }
+        g[y] = T((it.lift * e.own - step * e.others) * inverse);
         return true;
     }
 

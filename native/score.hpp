@@ -1,6 +1,8 @@
 // Rows of scores, each turned into its loss and its gradient.
 #pragma once
 
+#include <type_traits>
+
 #include "entmax.hpp"
 #include "entropy.hpp"
 #include "few.hpp"
@@ -14,19 +16,23 @@ template <class T, class Heat>
 class Scorer {
    public:
     explicit Scorer(const Rule<T> &rule)
-        : rule(rule), move(rule), few(rule), many(rule), entmax(rule), entropy(rule),
+        : rule(rule), move(rule), flat(rule), few(rule), many(rule), entmax(rule), entropy(rule),
           slopes(rule.rows.formula.penalty == 0 ? 0 : rule.C <= FEW ? rule.C * FEW_ROWS : rule.C) {}
 
     template <class Where> std::int64_t operator()(int count, Where where, const T *z, T *g) {
         if (rule.rows.moved) move(count, where, z);
         if (rule.rows.formula.b > 0) return one_by_one(entmax, count, where, z, g);
         if (rule.rows.formula.penalty != 0) return penalised(count, where, z, g);
-        return rule.C <= FEW ? few(count, where, z, g) : one_by_one(many, count, where, z, g);
+        if (rule.C > FEW) return one_by_one(many, count, where, z, g);
+        if constexpr (std::is_same_v<Where, Run>)
+            if (flat(count, where.first, z, g)) return -1;
+        return few(count, where, z, g);
     }
 
    private:
     const Rule<T> &rule;
     const Mover<T> move;
+    Flat<T, Heat> flat;
     Few<T, Heat> few;
     Many<T, Heat> many;
     Entmax<T> entmax;

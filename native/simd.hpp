@@ -79,6 +79,9 @@ INLINE Doubles smaller(Doubles a, Doubles b) { return a < b ? a : b; }
 INLINE Floats without(Ints mask, Floats v) { return of_bits(bits(v) & ~mask); }
 INLINE Doubles without(Longs mask, Doubles v) { return of_bits(bits(v) & ~mask); }
 
+INLINE Floats size_of(Floats v) { return of_bits(bits(v) & 0x7fffffff); }
+INLINE Doubles size_of(Doubles v) { return of_bits(bits(v) & 0x7fffffffffffffff); }
+
 // a b + c: one rounding where the machine has the instruction, two where it has not (EXACT_FMA says which).
 #if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
 constexpr bool EXACT_FMA = true;
@@ -218,11 +221,17 @@ template <class M> INLINE bool everywhere(M mask) {
 template <class T> struct Whole {
     static Vec<T> load(const T *p, T) { return SOFTGRAD_ISA::load(p); }
     static void store(T *p, Vec<T> v) { SOFTGRAD_ISA::store(p, v); }
+    static Vec<T> kept(Vec<T> v) { return v; }
 };
 template <class T> struct Part {
     int n;
     Vec<T> load(const T *p, T rest) const { return load_part(p, n, rest); }
     void store(T *p, Vec<T> v) const { store_part(p, v, n); }
+    Vec<T> kept(Vec<T> v) const {
+        T lanes[LANES<T>] = {};
+        store_part(lanes, v, n);
+        return SOFTGRAD_ISA::load(lanes);
+    }
 };
 template <class T, class F> INLINE void sweep(std::int64_t C, F f) {
     std::int64_t j = 0;
@@ -255,6 +264,26 @@ template <class T, int APART, std::size_t... I> INLINE Vec<T> crossed(Vec<T> v, 
 #endif
 }
 template <class T, int APART> INLINE Vec<T> crossed(Vec<T> v) { return crossed<T, APART>(v, std::make_index_sequence<LANES<T>>{}); }
+
+// v[lanes[0]], v[lanes[1]], ...; selector() makes of the numbers of lanes what the machine asks for.
+#if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
+INLINE Ints selector(Ints lanes) { return lanes; }
+INLINE Longs selector(Longs lanes) { return lanes; }
+INLINE Floats picked(Floats v, Ints selector) { return _mm512_maskz_permutexvar_ps(0xffff, (__m512i)selector, v); }
+INLINE Doubles picked(Doubles v, Longs selector) { return _mm512_maskz_permutexvar_pd(0xff, (__m512i)selector, v); }
+#elif defined(__AVX2__) && SOFTGRAD_WIDTH == 32
+INLINE Ints selector(Ints lanes) { return lanes; }
+INLINE Longs selector(Longs lanes) { return 2 * lanes | (2 * lanes + 1) << 32; }     // a double is two floats
+INLINE Floats picked(Floats v, Ints selector) { return _mm256_permutevar8x32_ps(v, (__m256i)selector); }
+INLINE Doubles picked(Doubles v, Longs selector) { return (Doubles)_mm256_permutevar8x32_ps((__m256)v, (__m256i)selector); }
+#else
+template <class M> INLINE M selector(M lanes) { return lanes; }
+template <class V, class M> INLINE V picked(V v, M selector) {
+    V out;
+    for (std::size_t i = 0; i < sizeof(V) / sizeof v[0]; i++) out[i] = v[selector[i]];
+    return out;
+}
+#endif
 
 // The largest lane, in all lanes.
 template <class T, int APART = LANES<T> / 2> INLINE Vec<T> highest(Vec<T> v) {

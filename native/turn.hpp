@@ -33,6 +33,11 @@ template <class T> INLINE void turn(Vec<T> (&v)[STRIP<T>]) {
     }
 }
 
+template <class T> INLINE Vec<T> folded(const Vec<T> (&sums)[STRIP<T>]) {
+    if constexpr (STRIP<T> == 4) return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    else return sums[0] + sums[1];
+}
+
 // f(c) for the first columns of strips that cover C >= STRIP columns; the last one starts early enough to end with the row.
 template <class T, class F> INLINE void strips(int C, F f) {
     constexpr int W = STRIP<T>;
@@ -61,6 +66,36 @@ template <class T> INLINE Vec<T> rows_to_columns(const T *const (&row)[LANES<T>]
         }
     });
     return largest;
+}
+
+// The sums of L rows of C numbers that follow each other: one partial sum for every place in a strip, in the order of columns_total. Reads up
+// to a strip past the end.
+template <class T> INLINE Vec<T> rows_total(const T *rows, int C) {
+    constexpr int L = LANES<T>, W = STRIP<T>;
+    Vec<T> sums[W] = {};
+    int c = 0;
+    const auto strip = [&](int i) { return load_pieces<T>([&](int part) { return rows + (part * W + i) * C + c; }); };
+    for (; c + W <= C; c += W)
+        for (int i = 0; i < W; i++) sums[i] += strip(i);
+    if (c < C) {
+        Mask<T> place;
+        for (int i = 0; i < L; i++) place[i] = i % W;
+        for (int i = 0; i < W; i++) sums[i] += without(Mask<T>(place >= C - c), strip(i));
+    }
+    turn<T>(sums);
+    return folded<T>(sums);
+}
+
+// The same of columns[c][lane].
+template <class T> INLINE Vec<T> columns_total(const T *columns, int C) {
+    constexpr int L = LANES<T>, W = STRIP<T>;
+    Vec<T> sums[W] = {};
+    int c = 0;
+    for (; c + W <= C; c += W)
+        for (int i = 0; i < W; i++) sums[i] += load(columns + (c + i) * L);
+    for (int i = 0; i < W - 1; i++)
+        if (c + i < C) sums[i] += load(columns + (c + i) * L);
+    return folded<T>(sums);
 }
 
 // column(c) is taken from memory or made on the way; where strips overlap it is asked for twice.

@@ -1,0 +1,88 @@
+"""Compiled rows of small scores, which need no level of their own: the digits, and where classes are few the bits, of all other rows."""
+
+import numpy as np
+import pytest
+from compiled import DTYPES, each_isa
+from test_native import exact_row, score_rows, worst
+
+isa = each_isa
+SMALL = {np.float32: 40.0, np.float64: 300.0}  # native/exponential.hpp
+N = 128  # two tiles
+
+
+def rows(dtype, C, seed=0):
+    rng = np.random.default_rng([C, seed])
+    return (3 * rng.standard_normal((N, C))).astype(dtype), rng.integers(0, C, N)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.7])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("C", [1, 2, 3, 4, 7, 10, 16, 31, 32])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_large_row_nearby_changes_no_bit(isa, dtype, C, weighted, temperature):
+    z, y = rows(dtype, C)
+    options = {"labels": y, "temperature": temperature, "class_weight": np.arange(C) / 2 if weighted else None}
+    _, losses, gradient = score_rows(z, **options)
+    moved = z.copy()
+    moved[[5, 64]] += 1000
+    bad, others, theirs = score_rows(moved, **options)
+    rest = np.delete(np.arange(N), [5, 64])
+    assert bad == -1
+    np.testing.assert_array_equal(others[rest], losses[rest])
+    np.testing.assert_array_equal(theirs[rest], gradient[rest])
+    np.testing.assert_array_equal(score_rows(z, out=None, **options)[1], losses)
+
+
+@pytest.mark.parametrize("C", [2, 10, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_digits_are_kept_on_both_sides_of_where_small_ends(isa, dtype, C):
+    z, y = rows(dtype, C)
+    end = SMALL[dtype]
+    for k, size in enumerate((0.5 * end, 0.999 * end, 1.001 * end, 1.04 * end, 1.05 * end, 1.06 * end)):
+        z[k], z[k + 8] = -size, -size  # the label lowest, the label highest
+        z[k, 0], z[k + 8, 0] = size, size
+        y[k], y[k + 8] = 1, 0
+    for first in (0, 1, 2, 3, 4, 5):  # each of them with small neighbours only, and then the next one's size
+        part = np.r_[first, first + 8, 16:78]
+        _, losses, gradient = score_rows(z[part], labels=y[part])
+        for k in range(4):
+            i, one = part[k], np.eye(C)[y[part[k]]]
+            loss, exact, size = exact_row(z[i], one, np.ones(C), 1.0, 1.0, 0.0)
+            eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
+            assert worst([losses[k]], [loss], [loss], tiny) <= 16 * eps
+            assert worst(gradient[k], exact, size, tiny) <= 16 * eps
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, "nothing"])
+@pytest.mark.parametrize("C", [10, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_without_a_softmax_are_named_among_small_ones(isa, dtype, C, poison):
+    for first in (0, 63, 64, N - 1):
+        z, y = rows(dtype, C)
+        if poison == "nothing":
+            z[first] = -np.inf
+        else:
+            z[first, 3] = poison
+        assert score_rows(z, labels=y)[0] == first
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
+@pytest.mark.parametrize("C", [10, 40])
+def test_tiny_and_huge_steps_lose_no_digit(isa, C, scale):
+    z, y = rows(np.float32, C)
+    z += np.where(np.arange(N) % 2, 25, -25)[:, None].astype(np.float32)
+    _, losses, gradient = score_rows(z, labels=y)
+    _, same, scaled = score_rows(z, labels=y, scale=scale)
+    np.testing.assert_array_equal(same, losses)
+    np.testing.assert_allclose(scaled.astype(np.float64) / scale, gradient, rtol=1e-6)
+
+
+@pytest.mark.parametrize("C", [10, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_class_of_no_weight_costs_nothing(isa, dtype, C):
+    z, y = rows(dtype, C)
+    bad, losses, gradient = score_rows(z, labels=y, class_weight=np.where(np.arange(C) == 3, 0.0, 1.0))
+    assert bad == -1
+    assert (losses[y == 3] == 0).all()
+    assert (gradient[y == 3] == 0).all()
+    assert (losses[y != 3] > 0).all()
