@@ -8,6 +8,8 @@
 
 namespace SOFTGRAD_ISA {
 
+constexpr double INFINITE = __builtin_inf();
+
 template <class T> struct Pair { Vec<T> hi, lo; };
 
 // z - m for z <= m, exactly. Of the two terms z and -m the smaller one also has the larger magnitude (if m < 0, z lies below

@@ -1,124 +1,13 @@
 // The row formula of rule.hpp for rows of many classes: the lanes run along the classes of one row, which stays in the
-// first-level cache through three sweeps (maximum; exponentials and their sum; gradient). Gradients stored past the caches were a
-// quarter slower; asking for their lines ahead changed nothing.
+// first-level cache through three sweeps (maximum, or whether the scores are small; exponentials and their sum; gradient). Gradients
+// stored past the caches were a quarter slower; asking for their lines ahead changed nothing.
 #pragma once
 
-#include "exponential.hpp"
 #include "rule.hpp"
 #include "small.hpp"
+#include "terms.hpp"
 
 namespace SOFTGRAD_ISA {
-
-template <class T> T maximum(const T *z, std::int64_t C) {
-    constexpr int L = LANES<T>;
-    Vec<T> m[4];
-    for (auto &v : m) v = all(T(-INFINITE));
-    std::int64_t j = 0;
-    for (; j + 4 * L <= C; j += 4 * L)
-        for (int i = 0; i < 4; i++) m[i] = larger(load(z + j + i * L), m[i]);
-    sweep<T>(C - j, [&](std::int64_t k, auto part) { m[0] = larger(part.load(z + j + k, T(-INFINITE)), m[0]); });
-    return highest<T>(larger(larger(m[0], m[1]), larger(m[2], m[3])))[0];
-}
-
-constexpr int STEP = 2;     // vectors in step; 3 and 4 run out of the 16 registers and were slower
-
-// A label among the scores of its row: whether it is the maximum, and m - x_y.
-struct Label { bool top; double below; };
-
-// The distances x_j - m <= 0 of a row as pairs, and (m - x_j) SMALL; terms as sums_of has them. Lanes past the end are infinitely far.
-template <class T, class Heat> struct Given {
-    const T *x, *next;      // next: what to ask for while this row is being worked on
-    const Vec<T> m;
-    const Heat heat;
-    const Level<T> level = Level<T>(m, heat);
-
-    Label label(std::int64_t y) const { return {x[y] == m[0], double(m[0]) - double(x[y])}; }
-
-    template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const { return below<T>(part.load(x + j, T(-INFINITE)), m); }
-    template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const { return distance_of<T>(part.load(x + j, m[0]), m); }
-    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
-        Vec<T> z[N];
-        for (int i = 0; i < N; i++) z[i] = part.load(x + j + i * LANES<T>, T(-INFINITE));
-        exponentials<T>(z, level, heat, e);
-    }
-};
-
-// The same without class y: its term is 0, and m is the others' maximum.
-template <class T, class Heat> struct Others {
-    const Given<T, Heat> row;
-    const std::int64_t y;
-    const T *next = row.next;
-
-    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
-        constexpr int L = LANES<T>;
-        row.terms(j, part, e);
-        if (std::uint64_t(y - j) >= std::uint64_t(N * L)) return;
-        T lanes[N * L];
-        for (int i = 0; i < N; i++) store(lanes + i * L, e[i]);
-        lanes[y - j] = 0;
-        for (int i = 0; i < N; i++) e[i] = load(lanes + i * L);
-    }
-};
-
-// The same of x + lo; m_lo belongs to m.
-template <class T, class Heat> struct Mapped {
-    const T *x, *lo, *next;
-    const Vec<T> m, m_lo;
-    const Heat heat;
-
-    Label label(std::int64_t y) const {
-        return {x[y] == m[0] && lo[y] == m_lo[0], (double(m[0]) - double(x[y])) + (double(m_lo[0]) - double(lo[y]))};
-    }
-
-    template <class P> INLINE Pair<T> below_top(std::int64_t j, P part) const {
-        Pair<T> d = below<T>(part.load(x + j, T(-INFINITE)), m);
-        d.lo += part.load(lo + j, T(0)) - m_lo;
-        return d;
-    }
-    template <class P> INLINE Vec<T> distance(std::int64_t j, P part) const {
-        return distance_of<T>(part.load(x + j, m[0]), m) + (m_lo - part.load(lo + j, m_lo[0])) * T(SMALL);
-    }
-    template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
-        Pair<T> d[N];
-        for (int i = 0; i < N; i++) d[i] = heat(below_top(j + i * LANES<T>, part));
-        exponentials<T>(d, e);
-    }
-};
-
-// The terms e_j = c exp(slope (x_j - m)) of a row, sqrt(1/2) <= c <= sqrt 2: the largest of them, which is c, and the sum of the others.
-struct Sums {
-    double others, c;
-    double s() const { return others / c; }
-    double all() const { return c + others; }
-};
-
-// KEEP: the terms go to e. Of each lane's largest term so far and the next one, the smaller is added: no search for the place of the
-// maximum (plain sums, and once more those that may have it, cost as much in branches that nobody foresees). NaN in x comes out as NaN.
-// The next row's maximum taken on the way was no gain.
-template <bool KEEP, class T, class Row> Sums sums_of(Row row, T *e, std::int64_t C) {
-    constexpr std::int64_t block = BLOCK * LANES<T>;
-    Tally<T> tally;
-    Vec<T> tops{};
-    for (std::int64_t b = 0; b < C; b += block) {
-        Vec<T> sum{};
-        sweep_by<T, STEP>(C - b < block ? C - b : block, [&](std::int64_t j, auto part, auto size) {
-            constexpr int N = size.value, L = LANES<T>;
-            Vec<T> y[N];
-            for (int byte = 0; byte < N * WIDTH; byte += 64) __builtin_prefetch((const char *)(row.next + b + j) + byte, 0, 2);
-            row.terms(b + j, part, y);
-            for (int i = 0; i < N; i++) {
-                sum += smaller(tops, y[i]);
-                tops = larger(tops, y[i]);
-                if constexpr (KEEP) part.store(e + b + j + i * L, y[i]);
-            }
-        });
-        tally.add(sum);
-    }
-    Vec<T> others{};
-    const Vec<T> largest = highest_apart<T>(tops, others);
-    tally.add(others);
-    return {tally.sum(), double(largest[0])};
-}
 
 // Of the a_j of one row: their sum A, their largest, and the sum of the others than that one.
 template <class T> struct Shares { double A, others; T largest; };
@@ -158,6 +47,8 @@ template <class T> class LabelShares {
         const double others = rest[first] + (double(ay) - double(base[y]));
         return {others + double(base[first]), others, base[first]};
     }
+
+    std::int64_t heaviest() const { return first; }     // the class of the largest base
 
    private:
     const T *base;
@@ -357,11 +248,33 @@ class Many {
         const double log_s = log1p_of<double>(all(e.s()))[0];
         if (e.others >= 0) {
             const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
-            if (g) spread_gradient(g, aim, e, rule.step(i) * it.factor, it.lift);
-            if (g && y >= 0) g[y] = T(double(g[y]) * rule.label_slope(i));
+            if (g && y < 0) spread_gradient(g, aim, e, rule.step(i) * it.factor, it.lift);
+            if (g && y >= 0) {
+                smoothed_gradient(g, y, aim, e, rule.step(i) * it.factor, it.lift);
+                g[y] = T(double(g[y]) * rule.label_slope(i));
+            }
         }
         if (y >= 0) a[y] = rule.base[y];
         return e.others >= 0;
+    }
+
+    // For a label all a_j but two are base_j <= A / 2, where p_j A - a_j has the digits of p_j (A - a_j) - a_j (1 - p_j).
+    void smoothed_gradient(T *g, std::int64_t y, const Shares<T> &aim, Sums e_j, double step, double lift) const {
+        const double inverse = 1 / e_j.all();
+        const auto exact = [&](std::int64_t j) {
+            const double e = double(g[j]), p = e * inverse, left = e == e_j.c ? e_j.others * inverse : 1 - p;
+            const double off = a[j] == aim.largest ? aim.others : aim.A - double(a[j]);
+            return T((p * off - double(a[j]) * left) * step + p * lift);
+        };
+        const std::int64_t heaviest = label_shares.heaviest();
+        const T at_y = exact(y), at_heaviest = exact(heaviest);
+        const Vec<T> factor = all(T((step * aim.A + lift) * inverse)), away = all(T(-step));
+        sweep_by<T, 4>(rule.C, [&](std::int64_t j, auto part, auto size) {
+            for (int i = 0; i < size.value * LANES<T>; i += LANES<T>)
+                part.store(g + j + i, fma(part.load(rule.base + j + i, T(0)), away, part.load(g + j + i, T(0)) * factor));
+        });
+        g[heaviest] = at_heaviest;
+        g[y] = at_y;
     }
 
     void spread_gradient(T *g, const Shares<T> &aim, Sums e_j, double step, double lift) const {

@@ -15,8 +15,7 @@
 #include <vector>
 
 #include "call.hpp"
-#include "in_order.hpp"
-#include "pool.hpp"
+#include "cut.hpp"
 
 namespace softgrad_baseline { extern const softgrad::Kernels kernels; }
 #ifdef SOFTGRAD_X86
@@ -115,57 +114,19 @@ static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::siz
             pointer(share), formula.moves() ? moved.data() : nullptr, scale, losses.data()};
 }
 
-// Rows first to end of a call.
-template <class T> static softgrad::Rows<T> part(softgrad::Rows<T> rows, std::int64_t first, std::int64_t end) {
-    rows.n = end - first;
-    rows.losses += first;
-    if (rows.labels) rows.labels += first;
-    if (rows.targets) rows.targets += first * rows.C;
-    if (rows.row_weight) rows.row_weight += first;
-    if (rows.share) rows.share += first;
-    if (rows.moved) rows.moved += 3 * first;
-    return rows;
-}
-
-// The first bad row that any part has found; a part says -1 if it has none.
-class First {
-   public:
-    explicit First(std::int64_t n) : none(n), first(n) {}
-    void found(std::int64_t begin, std::int64_t bad) {
-        std::int64_t least = first;
-        while (bad >= 0 && begin + bad < least && !first.compare_exchange_weak(least, begin + bad)) {}
-    }
-    std::int64_t row() const { return first == none ? -1 : first.load(); }
-
-   private:
-    const std::int64_t none;
-    std::atomic<std::int64_t> first;
-};
-
-// Rows are independent: any cut gives the same bits. Eight parts a thread, none of them smaller than what a thread is worth; rows of few
-// classes go by 64 (few.hpp).
 template <class T>
 static std::int64_t score_rows(In2<T> scores, std::optional<Out2<T>> out, const Formula &formula,
                                std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                                Out1<double> losses, int threads) {
-    constexpr std::int64_t SMALL = 1 << 14;
     std::vector<double> moved;
-    const std::int64_t n = scores.shape(0), C = scores.shape(1), whole = C <= 32 ? 64 : 1;
-    const softgrad::Rows<T> rows = rows_of<T>(formula, n, C, labels, targets, row_weight, share, scale, losses, moved);
-    T *const to = pointer(out);
+    const softgrad::ScoreCall<T> call{rows_of<T>(formula, scores.shape(0), scores.shape(1), labels, targets, row_weight, share, scale,
+                                                 losses, moved),
+                                      scores.data(), pointer(out)};
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
-    const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
-    const std::int64_t step = (most + whole - 1) / whole * whole;
-    First bad(n);
-    (*softgrad::pool.load())((n + step - 1) / step, threads, [&](std::int64_t k) {
-        const std::int64_t i = k * step;
-        const softgrad::ScoreCall<T> call{part(rows, i, std::min(i + step, n)), scores.data() + i * C, to ? to + i * C : nullptr};
-        if constexpr (sizeof(T) == 4) bad.found(i, kernels.score_float(call));
-        else bad.found(i, kernels.score_double(call));
-    });
-    return bad.row();
+    if constexpr (sizeof(T) == 4) return softgrad::in_parts(kernels.score_float, call, threads);
+    else return softgrad::in_parts(kernels.score_double, call, threads);
 }
 
 // The kernel for X as it is stored; uint16 is taken to be the bits of bfloat16, which NumPy has no name for.
@@ -182,13 +143,6 @@ template <class T> static auto head_for(const Kernels &kernels, nb::dlpack::dtyp
     }
     throw nb::type_error("head_rows: no kernel for this pair of types of X and coef");
 }
-
-// What is owed when a block ends, however it ends: others wait for it.
-template <class F> struct HandsIn {
-    F owed;
-    ~HandsIn() { owed(); }
-};
-template <class F> HandsIn(F) -> HandsIn<F>;
 
 template <class T>
 static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
@@ -214,23 +168,13 @@ static std::int64_t head_blocks(AnyX X, In2<T> coef, In1<T> intercept, const For
                                 Out1<double> losses, Out2<double> grad_coef, Out1<double> grad_intercept,
                                 std::optional<Out2<T>> grad_X, In1<std::int64_t> edges, int threads) {
     std::vector<double> moved;
-    const std::int64_t C = coef.shape(0), D = X.shape(1), blocks = std::int64_t(edges.shape(0)) - 1, row = D * (X.dtype().bits / 8);
-    const softgrad::Rows<T> rows = rows_of<T>(formula, X.shape(0), C, labels, targets, row_weight, share, scale, losses, moved);
-    const char *const x = static_cast<const char *>(X.data());
-    T *const to = pointer(grad_X);
+    const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share, scale, losses,
+                                                moved),
+                                     std::int64_t(X.shape(1)), X.data(), coef.data(), intercept.data(), nullptr, nullptr, pointer(grad_X)};
     auto kernel = head_for<T>(*current, X.dtype());
+    const std::int64_t row_bytes = call.D * (X.dtype().bits / 8), blocks = std::int64_t(edges.shape(0)) - 1;
     nb::gil_scoped_release released;
-    softgrad::InOrder<T> coefs(grad_coef.data(), C * D, 2 * threads);
-    softgrad::InOrder<double> intercepts(grad_intercept.data(), C, 2 * threads);
-    First bad(rows.n);
-    (*softgrad::pool.load())(blocks, threads, [&](std::int64_t k) {
-        const std::int64_t i = edges.data()[k];
-        const softgrad::HeadCall<T> call{part(rows, i, edges.data()[k + 1]), D, x + i * row, coef.data(), intercept.data(),
-                                         coefs.room(k), intercepts.room(k), to ? to + i * D : nullptr};
-        const HandsIn handed{[&] { coefs.hand_in(k), intercepts.hand_in(k); }};
-        bad.found(i, kernel(call));
-    });
-    return bad.row();
+    return softgrad::in_blocks(kernel, call, row_bytes, edges.data(), blocks, threads, {grad_coef.data(), grad_intercept.data()});
 }
 
 template <class T>

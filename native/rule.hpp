@@ -21,8 +21,6 @@ using softgrad::Rows;
 using softgrad::ScoreCall;
 using softgrad::SparseCall;
 
-constexpr double INFINITE = __builtin_inf();
-
 // What stands around a row's l: its loss, what multiplies the gradient of l besides r, and what multiplies p.
 struct Around { double loss, factor, lift; };
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, blocks, kernels, losses, threads
+from softgrad import arrays, blocks, kernels, losses, result_memory, threads
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss, Rows
 from softgrad.objective import LinearObjective
@@ -52,7 +52,7 @@ def linear_value_and_grad(
     dtype = compute_type(rows_X)
     like_scores = np.broadcast_to(np.zeros((), dtype), (rows_X.shape[0], len(W)))
     rows = loss.prepare(call, like_scores, y, sample_weight, name="y")
-    dX, l2 = np.empty(rows_X.shape, dtype) if wrt_X else None, arrays.number(f"{call}(l2)", l2, 0)
+    dX, l2 = result_memory.empty(rows_X.shape, np.dtype(dtype)) if wrt_X else None, arrays.number(f"{call}(l2)", l2, 0)
     kernel = kernels.choose(rows_X, len(W), loss, wrt_X=wrt_X)
 
     def over(rows: Rows) -> LinearObjective:

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgrad import arrays, plugged, threads
+from softgrad import arrays, plugged, result_memory, threads
 from softgrad.losses.part import (
     AbstractCurve,
     AbstractHead,
@@ -95,7 +95,7 @@ class Loss:
         array([[ 0.09 , -0.755,  0.665]])
         """
         rows = self._enter("value_and_grad", scores, targets, sample_weight, reduction)
-        gradient = np.empty_like(rows.z) if out is None else _out(out, rows.z)
+        gradient = result_memory.empty(rows.z.shape, rows.z.dtype) if out is None else _out(out, rows.z)
         scale = self._scale(rows, reduction)
         losses = self._run(rows, gradient, scale)
         return _reduced(losses, scale, rows.z.dtype, reduction), gradient
