@@ -132,22 +132,33 @@ class Many {
     //   l = log(O + e^d) - d = log1p(O e^-d),   1 - p_y = O / (O + e^d),   p_j = e_j / (O + e^d)
     // To split the row at the label, or to copy the others, as was done before, cost up to half as much again.
     bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) {
-        const T m = highest_but(y, z);
         const double own = rule.rows.moved[3 * i];
-        if (!(m < INFINITE && own < INFINITE)) return false;
+        if (!(own < INFINITE)) return false;
+        if (sizeof(T) == 4 && all_small(z, rule.C, heat)) {     // relative to their own sum, whose logarithm has the digits of d in floats
+            const Split e = split(z, y, g);
+            const double level = __builtin_log(e.others), rest = slope * rule.rows.moved[3 * i + 1] + rule.rows.formula.slope_rest * own;
+            return e.others >= 0 && beside(i, y, g, {level, 0.0, e.others}, {slope * own - level + rest, 0.0});
+        }
+        const T m = highest_but(y, z);
+        if (!(m < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
-        const Sums e_j = sums(Others<T, Heat>{{z, z + rule.C, all(m), heat}, y}, g);
-        const double s = e_j.s(), O = 1 + s;
-        if (!(O >= 1)) return false;
-        const Difference d = difference(i, own, double(m));
+        const Sums e = sums(Others<T, Heat>{{z, z + rule.C, all(m), heat}, y}, g);
+        return e.others >= 0 && beside(i, y, g, {slope * double(m), e.s(), e.c}, difference(i, own, double(m)));
+    }
+
+    // The others' terms in g, which are relative to e^level, add up to c (1 + s).
+    struct Aside { double level, s, c; };
+    struct Difference { double hi, lo; };
+    bool beside(std::int64_t i, std::int64_t y, T *g, Aside others, Difference d) const {
         const bool top = d.hi > 0;
+        const double s = others.s, O = 1 + s, ay = double(rule.keep[y]);
         const double e = __builtin_exp(top ? -d.hi : d.hi) * (top ? 1 - d.lo : 1 + d.lo);      // relative to the larger of both
         const double sum = top ? 1 + O * e : O + e, wrong = (top ? O * e : O) / sum;
-        const double log_sum = log1p_of<double>(all(top ? O * e : s + e))[0], ay = double(rule.keep[y]);
-        const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), slope * double(m) + (top ? d.hi : 0.0) + log_sum);
+        const double log_sum = log1p_of<double>(all(top ? O * e : s + e))[0];
+        const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), others.level + (top ? d.hi : 0.0) + log_sum);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay;
-        multiply(g, T((step + it.lift) * (top ? e : 1.0) / (sum * e_j.c)));
+        multiply(g, 1 / others.c, (step + it.lift) * (top ? e : 1.0) / sum);
         g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
         return true;
     }
@@ -173,7 +184,6 @@ class Many {
     }
 
     // d = slope (x_y - m) as a pair of numbers.
-    struct Difference { double hi, lo; };
     Difference difference(std::int64_t i, double x, double m) const {
         const double far = x - m, bb = far - x, rest = (x - (far - bb)) - (m + bb), hi = slope * far;
         if (!(hi - hi == 0)) return {hi, 0.0};
@@ -189,6 +199,18 @@ class Many {
         sweep_by<T, 4>(rule.C, [&](std::int64_t j, auto part, auto size) {
             for (T *to = g + j, *end = to + size.value * LANES<T>; to < end; to += LANES<T>) part.store(to, part.load(to, T(0)) * factor);
         });
+    }
+
+    // By both, one after the other where their product is no normal number.
+    void multiply(T *g, double a, double b) const {
+        const double size = a * b < 0 ? -a * b : a * b, least = double(Exponent<T>::normal);
+        if (size >= least && size < 1 / least) return multiply(g, T(a * b));
+        multiply(g, T(a));
+        multiply(g, T(b));
+    }
+
+    Split split(const T *z, std::int64_t y, T *g) const {
+        return g ? split_of<true>(z, z + rule.C, rule.C, y, heat, g) : split_of<false>(z, z + rule.C, rule.C, y, heat, g);
     }
 
     // Writes the loss of row i, and says what its gradient is to be multiplied with.
@@ -216,19 +238,13 @@ class Many {
     // l = log1p(w / e_y), w = sum_{j != y} e_j
     bool small(std::int64_t i, std::int64_t y, const T *z, T *g) const {
         const double own = double(z[y]), ay = double(rule.keep[y]);     // now: the sum may write over the scores
-        const Split e = g ? split_of<true>(z, z + rule.C, rule.C, y, heat, g) : split_of<false>(z, z + rule.C, rule.C, y, heat, g);
+        const Split e = split(z, y, g);
         if (!(e.all() >= 0)) return false;
         const double l = log1p_of<double>(all(e.others / e.own))[0];
         const Around it = finish(i, ay * l, slope * own + l);
         if (!g) return true;
         const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay;
-        const double by = (step + it.lift) * inverse, size = by < 0 ? -by : by;
-        if (size >= double(Exponent<T>::normal) && size < 1 / double(Exponent<T>::normal)) {
-            multiply(g, T(by));
-        } else {        // a tiny step, or a huge one: the quotient first
-            multiply(g, T(inverse));
-            multiply(g, T(step + it.lift));
-        }
+        multiply(g, inverse, step + it.lift);
         g[y] = T((it.lift * e.own - step * e.others) * inverse);
         return true;
     }

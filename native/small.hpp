@@ -13,7 +13,7 @@ template <class T, class Heat> bool all_small(const T *z, std::int64_t C, Heat h
         sweep_by<T, 2>(C - j < STRIDE ? C - j : STRIDE, [&](std::int64_t k, auto part, auto size) {
             for (int i = 0; i < size.value; i++) largest[i] = larger(size_of(heat.high(part.load(z + j + k + i * L, T(0)))), largest[i]);
         });
-        if (!everywhere(larger(largest[0], largest[1]) < Exponent<T>::small)) return false;
+        if (!everywhere(larger(largest[0], largest[1]) < Exponent<T>::small_alone)) return false;
     }
     return true;
 }
