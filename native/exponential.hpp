@@ -18,7 +18,7 @@ template <> struct Exponent<float> {
     static constexpr float lowest = -88;                    // k = -127 from here on: the factor 2^k is an exact 0
     static constexpr float bottom = -127, near = 256;
     static constexpr float small = 40, ratio = 84;          // so that e^(2 small) and C e^ratio are finite, C <= 32
-    static constexpr float small_alone = 64;                // so that e^small_alone and its inverse are normal numbers, and C of them
+    static constexpr float small_alone = 64;                // so that C e^small_alone and its inverse are normal, and their ratio in double
     static constexpr float normal = 0x1p-126f;
     static constexpr float magic = 0x1.8p23f + 127;         // added to k it leaves k + 127 in the low bits
     static constexpr int mantissa = 23;
@@ -32,7 +32,7 @@ template <> struct Exponent<double> {
     static constexpr double lowest = -709;                  // k = -1023
     static constexpr double bottom = -1023, near = 2048;
     static constexpr double small = 300, ratio = 640;
-    static constexpr double small_alone = 500;
+    static constexpr double small_alone = 300;
     static constexpr double normal = 0x1p-1022;
     static constexpr double magic = 0x1.8p52 + 1023;
     static constexpr int mantissa = 52;

@@ -37,13 +37,14 @@ def test_a_large_row_nearby_changes_no_bit(isa, dtype, C, weighted, temperature)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_digits_are_kept_on_both_sides_of_where_small_ends(isa, dtype, C):
     z, y = rows(dtype, C)
-    end = SMALL[dtype]
-    for k, size in enumerate((0.5 * end, 0.999 * end, 1.001 * end, 1.04 * end, 1.05 * end, 1.06 * end)):
-        z[k], z[k + 8] = -size, -size  # the label lowest, the label highest
-        z[k, 0], z[k + 8, 0] = size, size
-        y[k], y[k + 8] = 1, 0
-    for first in (0, 1, 2, 3, 4, 5):  # each of them with small neighbours only, and then the next one's size
-        part = np.r_[first, first + 8, 16:78]
+    sizes = np.array([0.5, 0.999, 1.001, 1.04, 1.05, 1.06, 1.59, 1.61, 1.66]) * SMALL[dtype]  # many classes: floats to 1.6 of it
+    n = len(sizes)
+    for k, size in enumerate(sizes):
+        z[k], z[k + n] = -size, -size  # the label lowest, the label highest
+        z[k, 0], z[k + n, 0] = size, size
+        y[k], y[k + n] = 1, 0
+    for first in range(n):  # each of them with small neighbours only
+        part = np.r_[first, first + n, 2 * n : 2 * n + 62]
         _, losses, gradient = score_rows(z[part], labels=y[part])
         for k in range(4):
             i, one = part[k], np.eye(C)[y[part[k]]]
