@@ -6,6 +6,9 @@
 
 namespace softgrad {
 
+// Rows of up to FEW classes are worked on FEW_ROWS at a time (flat.hpp, few.hpp).
+constexpr int FEW = 32, FEW_ROWS = 64;
+
 // A curve f(l) by its place in CURVES, and its numbers in the order of the part's fields (curve.hpp).
 enum class Shape { identity, focal, poly1, generalized, truncated, taylor, symmetric };
 constexpr const char *CURVES[] = {"Identity", "Focal", "Poly1", "Generalized", "Truncated", "Taylor", "Symmetric"};

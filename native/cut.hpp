@@ -41,10 +41,10 @@ class First {
     std::atomic<std::int64_t> first;
 };
 
-// Eight parts a thread, none of them smaller than what a thread is worth; rows of few classes go by 64 (flat.hpp).
+// Eight parts a thread, none of them smaller than what a thread is worth; rows of few classes go by FEW_ROWS.
 template <class T> std::int64_t in_parts(Kernel<ScoreCall<T>> kernel, const ScoreCall<T> &call, int threads) {
     constexpr std::int64_t SMALL = 1 << 14;
-    const std::int64_t n = call.rows.n, C = call.rows.C, whole = C <= 32 ? 64 : 1;
+    const std::int64_t n = call.rows.n, C = call.rows.C, whole = C <= FEW ? FEW_ROWS : 1;
     const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
     const std::int64_t step = (most + whole - 1) / whole * whole;
     First bad(n);

@@ -216,6 +216,11 @@ class Few {
         }
         if (!out) return;
         put(count, at, gy);
+        put_rows(count, where, factors, out);
+        if (rule.around) put(count, at, ey);
+    }
+
+    template <class Where> INLINE void put_rows(int count, Where where, const T *factors, T *out) const {
         for (int k = 0; k < count; k += L) {
             T *row[L];
             for (int i = 0; i < L; i++) row[i] = out + where.at(k + i);
@@ -223,7 +228,6 @@ class Few {
             const T *e = this->e + k * C;
             columns_to_rows<T>([&](int c) { return V(load(e + c * L) * factor); }, C, row);
         }
-        if (rule.around) put(count, at, ey);
     }
 
     INLINE void put(int count, const int *at, const T *from) {
@@ -234,8 +238,7 @@ class Few {
     }
 
     template <class Where> INLINE V shares(int first, Where where) const {
-        if (!rule.rows.formula.keep) return all(T(1));
-        return gathered<T>([&](int k) { return rule.keep[rule.rows.labels[where.row(first + k)]]; });
+        return rule.shares([&](int k) { return where.row(first + k); });
     }
 
     template <class Where> INLINE V steps(int first, Where where) const {

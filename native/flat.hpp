@@ -11,8 +11,6 @@
 
 namespace SOFTGRAD_ISA {
 
-constexpr int FEW = 32, FEW_ROWS = 64;
-
 template <class T, class Heat>
 class Flat {
     static constexpr int L = LANES<T>, LD = LANES<double>;
@@ -43,8 +41,8 @@ class Flat {
             good &= w + load(own + k) >= T(0);      // not NaN
         }
         if (!everywhere(good)) return false;
-        put_losses(count, labels, rule.rows.losses + first);
-        if (out) put_gradients(count, labels, out + first * C);
+        put_losses(count, first, rule.rows.losses + first);
+        if (out) put_gradients(count, first, out + first * C);
         return true;
     }
 
@@ -77,30 +75,30 @@ class Flat {
         for (int i = 0; i < N; i++) {
             x[i] = load(z + i * L);
             u[i] = heat.high(x[i]);
-            largest = larger(size_of(u[i]), largest);
+            largest = larger(magnitude(u[i]), largest);
         }
         exponentials_of_small<T>(x, u, heat, y);
         for (int i = 0; i < N; i++) store(e + i * L, y[i]);
     }
 
-    INLINE V shares(const std::int64_t *labels) const {
-        if (!rule.rows.formula.keep) return all(T(1));
-        return gathered<T>([&](int k) { return rule.keep[labels[k]]; });
+    INLINE V shares(std::int64_t first) const {
+        return rule.shares([&](int k) { return first + k; });
     }
 
-    INLINE void put_losses(int count, const std::int64_t *labels, double *losses) const {
+    INLINE void put_losses(int count, std::int64_t first, double *losses) const {
         alignas(64) T logs[FEW_ROWS], weights[FEW_ROWS];
         for (int k = 0; k < count; k += L) {
             store(logs + k, log1p_of<T>(load(others + k) / load(own + k)));
-            store(weights + k, shares(labels + k));
+            store(weights + k, shares(first + k));
         }
         for (int k = 0; k < count; k += LD) store(losses + k, wide(weights + k) * wide(logs + k));
     }
 
-    INLINE void put_gradients(int count, const std::int64_t *labels, T *out) {
+    INLINE void put_gradients(int count, std::int64_t first, T *out) {
+        const std::int64_t *labels = rule.rows.labels + first;
         for (int k = 0; k < count; k++) e[k * C + int(labels[k])] = -others[k];
         for (int k = 0; k < count; k += L) {
-            const V factors = T(rule.unit) * shares(labels + k) / (load(others + k) + load(own + k));
+            const V factors = T(rule.unit) * shares(first + k) / (load(others + k) + load(own + k));
             const T *from = e + k * C;
             T *to = out + k * C;
             for (int v = 0; v < C; v++) store(to + v * L, load(from + v * L) * picked(factors, owners[v]));

@@ -16,6 +16,8 @@
 
 namespace SOFTGRAD_ISA {
 
+using softgrad::FEW;
+using softgrad::FEW_ROWS;
 using softgrad::HeadCall;
 using softgrad::Rows;
 using softgrad::ScoreCall;
@@ -44,6 +46,12 @@ struct Rule {
             shift[j] = T(x);
             shift_lo[j] = T(x - double(shift[j]));
         }
+    }
+
+    // keep of the labels of some rows, row(0), row(1), ...
+    template <class Row> INLINE Vec<T> shares(Row row) const {
+        if (!rows.formula.keep) return all(T(1));
+        return gathered<T>([&](int k) { return keep[rows.labels[row(k)]]; });
     }
 
     double row_weight(std::int64_t i) const { return rows.row_weight ? rows.row_weight[i] : 1.0; }

@@ -79,8 +79,8 @@ INLINE Doubles smaller(Doubles a, Doubles b) { return a < b ? a : b; }
 INLINE Floats without(Ints mask, Floats v) { return of_bits(bits(v) & ~mask); }
 INLINE Doubles without(Longs mask, Doubles v) { return of_bits(bits(v) & ~mask); }
 
-INLINE Floats size_of(Floats v) { return of_bits(bits(v) & 0x7fffffff); }
-INLINE Doubles size_of(Doubles v) { return of_bits(bits(v) & 0x7fffffffffffffff); }
+INLINE Floats magnitude(Floats v) { return of_bits(bits(v) & 0x7fffffff); }
+INLINE Doubles magnitude(Doubles v) { return of_bits(bits(v) & 0x7fffffffffffffff); }
 
 // a b + c: one rounding where the machine has the instruction, two where it has not (EXACT_FMA says which).
 #if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64
@@ -200,6 +200,16 @@ template <class T, class To> INLINE void store_pieces(Vec<T> v, To to) {
     for (int i = 0; i < WIDTH / 16; i++) __builtin_memcpy(to(i), (const char *)&v + 16 * i, 16);
 }
 #endif
+
+// The number `at` of N vectors; 0 stays in its place.
+template <class T, int N> INLINE T taken_out(Vec<T> (&v)[N], std::int64_t at) {
+    T lanes[N * LANES<T>];
+    for (int i = 0; i < N; i++) store(lanes + i * LANES<T>, v[i]);
+    const T number = lanes[at];
+    lanes[at] = 0;
+    for (int i = 0; i < N; i++) v[i] = load(lanes + i * LANES<T>);
+    return number;
+}
 
 // f(0), f(1), ... side by side
 template <class T, class F, std::size_t... I> INLINE Vec<T> gathered(F f, std::index_sequence<I...>) { return Vec<T>{f(int(I))...}; }

@@ -11,7 +11,7 @@ template <class T, class Heat> bool all_small(const T *z, std::int64_t C, Heat h
     for (std::int64_t j = 0; j < C; j += STRIDE) {
         Vec<T> largest[2] = {};
         sweep_by<T, 2>(C - j < STRIDE ? C - j : STRIDE, [&](std::int64_t k, auto part, auto size) {
-            for (int i = 0; i < size.value; i++) largest[i] = larger(size_of(heat.high(part.load(z + j + k + i * L, T(0)))), largest[i]);
+            for (int i = 0; i < size.value; i++) largest[i] = larger(magnitude(heat.high(part.load(z + j + k + i * L, T(0)))), largest[i]);
         });
         if (!everywhere(larger(largest[0], largest[1]) < Exponent<T>::small_alone)) return false;
     }
@@ -45,13 +45,7 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
                 y[i] = part.kept(y[i]);
                 if constexpr (KEEP) part.store(e + b + j + i * L, y[i]);
             }
-            if (const std::uint64_t at = std::uint64_t(label - b - j); at < std::uint64_t(N * L)) {
-                T lanes[N * L];
-                for (int i = 0; i < N; i++) store(lanes + i * L, y[i]);
-                own = lanes[at];
-                lanes[at] = 0;
-                for (int i = 0; i < N; i++) y[i] = load(lanes + i * L);
-            }
+            if (const std::int64_t at = label - b - j; std::uint64_t(at) < std::uint64_t(N * L)) own = taken_out<T>(y, at);
             for (int i = 0; i < N; i++) sum += y[i];
         });
         tally.add(sum);

@@ -46,13 +46,8 @@ template <class T, class Heat> struct Others {
     const T *next = row.next;
 
     template <int N, class P> INLINE void terms(std::int64_t j, P part, Vec<T> (&e)[N]) const {
-        constexpr int L = LANES<T>;
         row.terms(j, part, e);
-        if (std::uint64_t(y - j) >= std::uint64_t(N * L)) return;
-        T lanes[N * L];
-        for (int i = 0; i < N; i++) store(lanes + i * L, e[i]);
-        lanes[y - j] = 0;
-        for (int i = 0; i < N; i++) e[i] = load(lanes + i * L);
+        if (std::uint64_t(y - j) < std::uint64_t(N * LANES<T>)) taken_out<T>(e, y - j);
     }
 };
 
