@@ -66,16 +66,24 @@ struct ScoreCall {
     T *out;           // (n, C) g; may be the scores themselves; null: values only
 };
 
+// Rows that lie in files (files.hpp): read(files, i, n, to) puts rows i to i + n at `to`, as they are stored. Row 0 of a call is `first`.
+struct FarRows {
+    void (*read)(const void *files, std::int64_t i, std::int64_t n, void *to);
+    const void *files;
+    std::int64_t first;
+};
+
 template <class T>
 struct HeadCall {
     Rows<T> rows;
     std::int64_t D;
-    const void *X;           // (n, D) in its storage type
+    const void *X;           // (n, D) in its storage type, if far has no rows
     const T *coef;           // (C, D)
     const T *intercept;      // (C,)
     T *grad_coef;            // (C, D) g' X, overwritten
     double *grad_intercept;  // (C,) g' 1, overwritten
     T *grad_X;               // (n, D) g coef, or null
+    FarRows far;
 };
 
 template <class T>

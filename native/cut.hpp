@@ -65,24 +65,34 @@ template <class F> HandsIn(F) -> HandsIn<F>;
 // Sums over all blocks, in double.
 struct Totals { double *coef, *intercept; };
 
-// Rows edges[k] to edges[k + 1] are block k; a row of X has row_bytes. The call's own gradients are not used.
-template <class T>
+// Rows edges[k] to edges[k + 1] are block k; a row of X has row_bytes. The call's own gradients are not used. before() is called before each
+// block; when it or a block has thrown, no further block is begun.
+template <class T, class F>
 std::int64_t in_blocks(Kernel<HeadCall<T>> kernel, const HeadCall<T> &call, std::int64_t row_bytes, const std::int64_t *edges,
-                       std::int64_t blocks, int threads, Totals totals) {
+                       std::int64_t blocks, int threads, Totals totals, F before) {
     const std::int64_t C = call.rows.C, D = call.D;
     InOrder<T> coefs(totals.coef, C * D, 2 * threads);
     InOrder<double> intercepts(totals.intercept, C, 2 * threads);
     First bad(call.rows.n);
+    std::atomic<bool> thrown{false};
     (*pool.load())(blocks, threads, [&](std::int64_t k) {
         const std::int64_t i = edges[k];
         HeadCall<T> block = call;
         block.rows = part(call.rows, i, edges[k + 1]);
-        block.X = static_cast<const char *>(call.X) + i * row_bytes;
+        if (call.X) block.X = static_cast<const char *>(call.X) + i * row_bytes;
+        block.far.first = i;
         block.grad_coef = coefs.room(k);
         block.grad_intercept = intercepts.room(k);
         if (call.grad_X) block.grad_X = call.grad_X + i * D;
         const HandsIn handed{[&] { coefs.hand_in(k), intercepts.hand_in(k); }};
-        bad.found(i, kernel(block));
+        if (thrown) return;
+        try {
+            before();
+            bad.found(i, kernel(block));
+        } catch (...) {
+            thrown = true;
+            throw;
+        }
     });
     return bad.row();
 }

@@ -15,7 +15,7 @@
 
 #include "pieces.hpp"
 #include "score.hpp"
-#include "storage.hpp"
+#include "window.hpp"
 
 namespace SOFTGRAD_ISA {
 
@@ -28,6 +28,7 @@ class Head {
     explicit Head(const HeadCall<T> &call)
         : call(call), C(call.rows.C), D(call.D), whole(D / B), bands((D + B - 1) / B), blocks(C), rule(call.rows), scorer(rule),
           of_coef(bands * (C | 1) * B), of_grad(bands * (C | 1) * B), of_tile(bands * (TILE + 1) * B), sums(TILE * C * L), z(TILE * C),
+          stored(call.X, call.far, call.rows.n, D, TILE),
           coef{of_coef, (C | 1) * B}, grad{of_grad, (C | 1) * B}, tile{of_tile, (TILE + 1) * B} {
         for (std::int64_t b = 0; b < bands; b++)
             for (std::int64_t c = 0; c < C; c++) {
@@ -41,11 +42,12 @@ class Head {
         std::int64_t rows[ROOM];
         int filled = 0;
         for (std::int64_t i = 0; i < call.rows.n; i++) {
+            stored.reach(i);
             if (rule.counts(i))
                 rows[filled++] = i;
             else
                 leave_out(i);
-            if (filled == TILE || (filled && i + 1 == call.rows.n)) {
+            if (filled == TILE || (filled && i + 1 == stored.end())) {
                 const std::int64_t bad = one_tile(rows, filled);
                 if (bad >= 0) return bad;
                 filled = 0;
@@ -64,6 +66,7 @@ class Head {
     const Rule<T> rule;
     Scorer<T, Heat> scorer;
     Buffer<T> of_coef, of_grad, of_tile, sums, z;
+    Window<S> stored;
     const Banded<T> coef, grad, tile;
 
     std::int64_t count(std::int64_t b) const { return b < whole ? B : D - b * B; }
@@ -77,8 +80,8 @@ class Head {
     std::int64_t one_tile(std::int64_t *rows, int filled) {
         std::int64_t at[ROOM];
         for (int k = 0; k < filled; k++) at[k] = k * C;
-        const S *next = row(rows[filled - 1] + 1);
-        const std::int64_t left = call.rows.n - 1 - rows[filled - 1];
+        const S *next = stored.row(rows[filled - 1] + 1);
+        const std::int64_t left = stored.end() - 1 - rows[filled - 1];
         Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
         scores(rows, filled, ahead);
         const std::int64_t bad = scorer(filled, Listed(filled, L, rows, at), z, z);
@@ -92,20 +95,18 @@ class Head {
 
     static Banded<const T> constant(Banded<T> x) { return {x.at, x.step}; }
 
-    const S *row(std::int64_t i) const { return static_cast<const S *>(call.X) + i * D; }
-
     // Z of the tile. Whole bands are read by the products themselves, the last one is unpacked and filled up with zeros if it is not full.
     void scores(const std::int64_t *rows, int filled, Ahead &ahead) {
-        const S *stored[TILE];
+        const S *x[TILE];
         for (std::int64_t j = 0; j < filled * C * L; j++) sums[j] = 0;
         for (std::int64_t b = 0; b < bands; b += PIECE) {
             const std::int64_t here = (b + PIECE < bands ? b + PIECE : bands) - b, fresh = b + here <= whole ? here : here - 1;
             for (int k = 0; k < filled; k++) {
-                stored[k] = row(rows[k]) + b * B;
-                if (fresh < here) unpack(stored[k] + fresh * B, tile.band(whole).row(k).at, count(whole), B);
+                x[k] = stored.row(rows[k]) + b * B;
+                if (fresh < here) unpack(x[k] + fresh * B, tile.band(whole).row(k).at, count(whole), B);
             }
             const Banded<const T> w = constant(coef).band(b);
-            forward<T, S>(tile.band(b), filled, stored, w, int(C), blocks, fresh, sums, ahead);
+            forward<T, S>(tile.band(b), filled, x, w, int(C), blocks, fresh, sums, ahead);
             if (fresh < here) forward<T, S>(tile.band(whole), filled, nullptr, w.band(fresh), int(C), blocks, 1, sums, ahead);
         }
         for (int k = 0; k < filled; k++)

@@ -12,10 +12,12 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "call.hpp"
 #include "cut.hpp"
+#include "files.hpp"
 
 namespace softgrad_baseline { extern const softgrad::Kernels kernels; }
 #ifdef SOFTGRAD_X86
@@ -154,27 +156,50 @@ static std::int64_t head_rows(AnyX X, In2<T> coef, In1<T> intercept, const Formu
     const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share, scale, losses,
                                                 moved),
                                      std::int64_t(X.shape(1)), X.data(), coef.data(), intercept.data(),
-                                     grad_coef.data(), grad_intercept.data(), pointer(grad_X)};
+                                     grad_coef.data(), grad_intercept.data(), pointer(grad_X), {}};
     auto kernel = head_for<T>(*current, X.dtype());
     nb::gil_scoped_release released;
     return kernel(call);
 }
 
-// The same over many blocks, rows edges[k] to edges[k + 1] each, whose gradients are added in their order.
+// Ctrl-C while rows come from a disk: the thread that called looks for signals.
+struct Signals {
+    const std::thread::id caller = std::this_thread::get_id();
+    void operator()() const {
+        if (std::this_thread::get_id() != caller) return;
+        const nb::gil_scoped_acquire held;
+        if (PyErr_CheckSignals()) throw nb::python_error();
+    }
+};
+
+// The same over many blocks, rows edges[k] to edges[k + 1] each, whose gradients are added in their order. Rows may lie in files: a line of
+// descriptor, first byte and first row for each; X has their type and width then, and no row. UNREADABLE: one of them could not be read.
+constexpr std::int64_t UNREADABLE = -2;
+
 template <class T>
 static std::int64_t head_blocks(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
                                 std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                 std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                                 Out1<double> losses, Out2<double> grad_coef, Out1<double> grad_intercept,
-                                std::optional<Out2<T>> grad_X, In1<std::int64_t> edges, int threads) {
+                                std::optional<Out2<T>> grad_X, In1<std::int64_t> edges, int threads,
+                                std::optional<In2<std::int64_t>> files) {
     std::vector<double> moved;
-    const softgrad::HeadCall<T> call{rows_of<T>(formula, X.shape(0), coef.shape(0), labels, targets, row_weight, share, scale, losses,
+    const std::int64_t row_bytes = std::int64_t(X.shape(1)) * (X.dtype().bits / 8), blocks = std::int64_t(edges.shape(0)) - 1;
+    const softgrad::Files far{reinterpret_cast<const softgrad::Place *>(pointer(files)), files ? std::int64_t(files->shape(0)) : 0, row_bytes};
+    const softgrad::HeadCall<T> call{rows_of<T>(formula, losses.shape(0), coef.shape(0), labels, targets, row_weight, share, scale, losses,
                                                 moved),
-                                     std::int64_t(X.shape(1)), X.data(), coef.data(), intercept.data(), nullptr, nullptr, pointer(grad_X)};
+                                     std::int64_t(X.shape(1)), files ? nullptr : X.data(), coef.data(), intercept.data(), nullptr, nullptr,
+                                     pointer(grad_X), files ? far.rows() : softgrad::FarRows{}};
     auto kernel = head_for<T>(*current, X.dtype());
-    const std::int64_t row_bytes = call.D * (X.dtype().bits / 8), blocks = std::int64_t(edges.shape(0)) - 1;
+    const Signals signals;
     nb::gil_scoped_release released;
-    return softgrad::in_blocks(kernel, call, row_bytes, edges.data(), blocks, threads, {grad_coef.data(), grad_intercept.data()});
+    try {
+        return softgrad::in_blocks(kernel, call, row_bytes, edges.data(), blocks, threads, {grad_coef.data(), grad_intercept.data()}, [&] {
+            if (files) signals();
+        });
+    } catch (const softgrad::Unreadable &) {
+        return UNREADABLE;
+    }
 }
 
 template <class T>
@@ -221,7 +246,7 @@ template <class T> static void define(nb::module_ &m) {
           nb::arg("grad_X").noconvert().none());
     m.def("head_blocks", &head_blocks<T>, nb::arg("X").noconvert(), nb::arg("coef").noconvert(), nb::arg("intercept").noconvert(),
           ROW_ARGUMENTS, nb::arg("grad_coef").noconvert(), nb::arg("grad_intercept").noconvert(), nb::arg("grad_X").noconvert().none(),
-          nb::arg("edges"), nb::arg("threads"));
+          nb::arg("edges"), nb::arg("threads"), nb::arg("files") = nb::none());
     m.def("csr_rows", &csr_rows<T>, nb::arg("indptr").noconvert(), nb::arg("indices").noconvert(), nb::arg("data").noconvert(),
           nb::arg("coef_t").noconvert(), nb::arg("intercept").noconvert(), ROW_ARGUMENTS,
           nb::arg("grad_coef_t").noconvert(), nb::arg("grad_intercept").noconvert());
@@ -246,6 +271,7 @@ NB_MODULE(_native, m) {
         return names;
     });
     m.def("use", &use, nb::arg("isa"));
+    m.attr("UNREADABLE") = UNREADABLE;
     m.def("forget_threads", [] { softgrad::pool = new softgrad::Pool; });
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;

@@ -7,6 +7,8 @@ its files anew for every read, so that it can be pickled, forked and shared by t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,14 @@ class AbstractRowSource(ABC):
     @abstractmethod
     def picked(self, k: NDArray[np.intp]) -> Any:
         """The rows of these numbers."""
+
+    @contextmanager
+    def places(self) -> Iterator[tuple[np.dtype[Any], NDArray[np.int64]] | None]:
+        """Type of the rows as they are stored, and files (K, 3): descriptor, byte of the first row, number of that row; open meanwhile.
+
+        None where rows do not lie one after the other, in a type that the kernels read.
+        """
+        yield None
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,17 @@ class Block:
             self.out[self.r > 0] = dX
         elif self.out is not None:
             self.out[...] = dX
+
+
+class Whole(NamedTuple):
+    """All rows as one block, and where it is cut into blocks; files that hold X, if it is not in memory.
+
+    Block.X has no rows then, only their type and width, and files (K, 3) are descriptor, byte of the first row, number of that row.
+    """
+
+    block: Block
+    edges: list[int]
+    files: NDArray[np.int64] | None = None
 
 
 LONG = 1 << 22
@@ -71,9 +83,10 @@ class AbstractRowBlocks(ABC):
     def blocks(self) -> Iterator[Block]:
         """The blocks in their order."""
 
-    def whole(self) -> tuple[Block, list[int]] | None:
-        """All rows as one block, and where it is cut into blocks, if they are in memory."""
-        return None
+    @contextmanager
+    def whole(self) -> Iterator[Whole | None]:
+        """All rows at once, if they are in memory, or in files that can be read as they are, which are open meanwhile."""
+        yield None
 
     def each(self, part: Callable[[Block], Any]) -> Iterator[Any]:
         """part(block) of every block, computed on our threads, handed out in the order of the blocks."""

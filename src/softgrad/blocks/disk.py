@@ -3,14 +3,15 @@
     memory:  K buffers of at most limit / 16 each, K <= 8, and what a kernel makes of a block in floats, as much again
 
 The edges depend on the data and on the limit, never on the number of threads: the same bits for every number, and the bits of rows in
-memory where their blocks fit. Small blocks that stay in cache between reading and computing were tried: what they save is lost to
-handing over more of them.
+memory where their blocks fit. Small blocks that stay in cache between reading and computing were tried here: what they save is lost to
+handing over more of them. The compiled head does it: it reads files itself, some rows at a time (`whole`, native/window.hpp).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 from softgrad.arrays import refuse
-from softgrad.blocks.block import AbstractRowBlocks, Block, cut
+from softgrad.blocks.block import AbstractRowBlocks, Block, Whole, cut, edges
 from softgrad.row_source import AbstractRowSource
 
 if TYPE_CHECKING:
@@ -39,18 +40,24 @@ class DiskRows(AbstractRowBlocks):
     r: NDArray[np.float64]
     n_blocks: int
 
-    @property
-    def edges(self) -> list[tuple[int, int]]:
-        return cut(self.X.shape[0], self.n_blocks)
+    @contextmanager
+    def whole(self) -> Iterator[Whole | None]:
+        with self.X.places() as found:
+            if found is None:
+                yield None
+            else:
+                stored, files = found
+                X = np.empty((0, self.X.shape[1]), stored)
+                yield Whole(Block(X, self.y, self.r), edges(self.X.shape[0], self.n_blocks), files)
 
     def blocks(self) -> Iterator[Block]:
-        return (Block(self.X[i:j], self.y[i:j], self.r[i:j]) for i, j in self.edges)
+        return (Block(self.X[i:j], self.y[i:j], self.r[i:j]) for i, j in cut(self.X.shape[0], self.n_blocks))
 
     def each(self, part: Callable[[Block], Any]) -> Iterator[Any]:
         """Block k is read into buffer k mod K once block k - K has been computed, while others are."""
         from concurrent.futures import ThreadPoolExecutor  # a tenth of the time that importing softgrad takes
 
-        edges, room = self.edges, self.X.memory_limit // 2
+        edges, room = cut(self.X.shape[0], self.n_blocks), self.X.memory_limit // 2
         size = max(int(self.X.nbytes(i, j)) for i, j in edges)
         K = max(2, min(threads.count() + READERS, room // max(1, _largest(self.X, self.n_blocks))))
         buffers, computed = [np.empty(size, np.uint8) for _ in range(min(K, len(edges)))], [Event() for _ in edges]

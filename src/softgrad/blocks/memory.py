@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softgrad.blocks.block import AbstractRowBlocks, Block, edges
+from softgrad.blocks.block import AbstractRowBlocks, Block, Whole, cut, edges
 
 WORK = 3e7  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
 ROWS = 2048  # adding a block's gradient must cost little beside making it: at least so many (dense) rows
@@ -27,12 +27,13 @@ class MemoryRows(AbstractRowBlocks):
     n_blocks: int
     out: NDArray[Any] | None = None
 
-    def whole(self) -> tuple[Block, list[int]]:
-        return Block(self.X, self.y, self.r, self.out), edges(self.X.shape[0], self.n_blocks)
+    @contextmanager
+    def whole(self) -> Iterator[Whole]:
+        yield Whole(Block(self.X, self.y, self.r, self.out), edges(self.X.shape[0], self.n_blocks))
 
     def blocks(self) -> Iterator[Block]:
-        block, cuts = self.whole()
-        return (block.part(slice(i, j)) for i, j in pairwise(cuts))
+        block = Block(self.X, self.y, self.r, self.out)
+        return (block.part(slice(i, j)) for i, j in cut(self.X.shape[0], self.n_blocks))
 
 
 def count(X: Any, n_classes: int) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad import threads
-from softgrad.blocks.block import LONG, AbstractRowBlocks, Block
+from softgrad.blocks.block import LONG, AbstractRowBlocks, Block, Whole
 from softgrad.kernels.fused import AbstractKernel, Head, Sums
 from softgrad.losses.loss import Loss, Rows, Schedule, schedules, shared_out
 from softgrad.losses.weights import are_ones
@@ -225,16 +225,22 @@ class OnePass(AbstractKernel):
         return np.nan if bad >= 0 else float(losses.sum()), dcoef, dintercept
 
     def over(self, rows: AbstractRowBlocks, loss: Loss, head: Head) -> Sums:
-        """Rows in memory in one call for all blocks: between two calls a thread stood still for 0.2 ms, and a block takes 3."""
-        whole = rows.whole()
-        if whole is None or len(whole[1]) == 2 or head.coef.size > LONG:
-            return super().over(rows, loss, head)
-        block, edges = whole
-        losses, dcoef, dintercept = np.empty(len(block.r)), np.empty(head.coef.shape), np.empty(len(head.coef))
-        arguments = _arguments(loss, block.y, block.r, len(head.coef), head.coef.dtype, head.scale)
-        results, shared = (losses, dcoef, dintercept, block.out), (np.asarray(edges), threads.count())
-        bad = module.head_blocks(block.X, head.coef, head.intercept, *arguments, *results, *shared)  # type: ignore[union-attr]
-        return np.nan if bad >= 0 else sum(float(losses[i:j].sum()) for i, j in pairwise(edges)), dcoef, dintercept
+        """All blocks in one call: between two calls a thread stood still for 0.2 ms, and a block takes 3. Rows in files are read in it."""
+        with rows.whole() as whole:
+            found = None if whole is None or len(whole.edges) == 2 or head.coef.size > LONG else _all_blocks(whole, loss, head)
+        return super().over(rows, loss, head) if found is None else found
+
+
+def _all_blocks(whole: Whole, loss: Loss, head: Head) -> Sums | None:
+    """The sums; None where a file cannot be read, as who reads it block by block will say."""
+    block, edges = whole.block, whole.edges
+    losses, dcoef, dintercept = np.empty(len(block.r)), np.empty(head.coef.shape), np.empty(len(head.coef))
+    arguments = _arguments(loss, block.y, block.r, len(head.coef), head.coef.dtype, head.scale)
+    results, shared = (losses, dcoef, dintercept, block.out), (np.asarray(edges), threads.count(), whole.files)
+    bad = module.head_blocks(block.X, head.coef, head.intercept, *arguments, *results, *shared)  # type: ignore[union-attr]
+    if bad == module.UNREADABLE:  # type: ignore[union-attr]
+        return None
+    return np.nan if bad >= 0 else sum(float(losses[i:j].sum()) for i, j in pairwise(edges)), dcoef, dintercept
 
 
 class SparseRows(AbstractKernel):

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +32,32 @@ class File:
         return self.state[2]
 
     @contextmanager
-    def opened(self) -> Iterator[Fill]:
-        """fill(offset, buffer) inside the block reads as many bytes as the buffer holds; the file is checked before and after."""
+    def unchanged(self) -> Iterator[FileIO]:
+        """The open file; it is checked before and after."""
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with FileIO(self.path) as file:
                 self._check(file.fileno())
-
-                def fill(offset: int, buffer: Any) -> None:
-                    rest = memoryview(buffer).cast("B") if buffer.nbytes else memoryview(b"")  # a view of nothing cannot be cast
-                    file.seek(offset)
-                    while len(rest):
-                        got = file.readinto(rest[:AT_ONCE])
-                        if not got:
-                            self._check(file.fileno())  # says how short it has become
-                            self.too_short(offset + buffer.nbytes)
-                        rest = rest[got:]
-
-                yield fill
+                yield file
                 self._check(file.fileno())
         except OSError as error:
             raise _unreadable(self.path, error) from error
+
+    @contextmanager
+    def opened(self) -> Iterator[Fill]:
+        """fill(offset, buffer) inside the block reads as many bytes as the buffer holds; the file is checked before and after."""
+        with self.unchanged() as file:
+
+            def fill(offset: int, buffer: Any) -> None:
+                rest = memoryview(buffer).cast("B") if buffer.nbytes else memoryview(b"")  # a view of nothing cannot be cast
+                file.seek(offset)
+                while len(rest):
+                    got = file.readinto(rest[:AT_ONCE])
+                    if not got:
+                        self._check(file.fileno())  # says how short it has become
+                        self.too_short(offset + buffer.nbytes)
+                    rest = rest[got:]
+
+            yield fill
 
     def expect(self, size: int) -> None:
         """Raise where the file has fewer bytes than what it says of itself asks for."""

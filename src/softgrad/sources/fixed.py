@@ -7,6 +7,8 @@ that stays in cache.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +21,7 @@ from softgrad.row_source import MEMORY_LIMIT, AbstractRowSource, runs
 from softgrad.sources.file import File, Fill
 
 PIECE = 1 << 18  # bytes
+OPEN = 100  # files at a time; some systems allow a process 256
 BFLOAT16 = np.dtype("V2")  # the name under which NumPy stores what it does not know
 
 
@@ -65,6 +68,17 @@ class FixedRows(AbstractRowSource):
                 with s.file.opened() as fill:
                     self._read(fill, s.start + (first - begin) * s.stride, s.stride, X[first - i : last - i])
         return X
+
+    @contextmanager
+    def places(self) -> Iterator[tuple[np.dtype[Any], NDArray[np.int64]] | None]:
+        raw = np.dtype(np.uint16) if self.stored == BFLOAT16 else self.dtype
+        row = self.width * self.stored.itemsize
+        if self.stored not in (self.dtype, BFLOAT16) or len(self.stretches) > OPEN or any(s.stride != row for s in self.stretches):
+            yield None
+            return
+        with ExitStack() as files:
+            opened = [files.enter_context(s.file.unchanged()).fileno() for s in self.stretches]
+            yield raw, np.array([opened, [s.start for s in self.stretches], self.edges[:-1]]).T.copy()
 
     def picked(self, k: NDArray[np.intp]) -> NDArray[Any]:
         X, done = np.empty((len(k), self.width), self.dtype), 0
