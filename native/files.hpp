@@ -3,7 +3,9 @@
 // to be read from the disk took 9.5 s instead of 7.4.
 #pragma once
 
+#ifndef _WIN32
 #include <unistd.h>
+#endif
 
 #include <cerrno>
 #include <cstdint>
@@ -37,6 +39,9 @@ struct Files {
         }
     }
 
+#ifdef _WIN32   // no pread there
+    static void bytes(int, std::int64_t, std::int64_t, char *) { throw Unreadable(); }
+#else
     static void bytes(int file, std::int64_t from, std::int64_t left, char *to) {
         while (left > 0) {
             const ssize_t got = pread(file, to, std::size_t(left), off_t(from));
@@ -45,6 +50,7 @@ struct Files {
             from += got, to += got, left -= got;
         }
     }
+#endif
 };
 
 }  // namespace softgrad

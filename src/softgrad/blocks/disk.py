@@ -57,15 +57,15 @@ class DiskRows(AbstractRowBlocks):
         """Block k is read into buffer k mod K once block k - K has been computed, while others are."""
         from concurrent.futures import ThreadPoolExecutor  # a tenth of the time that importing softgrad takes
 
-        edges, room = cut(self.X.shape[0], self.n_blocks), self.X.memory_limit // 2
-        size = max(int(self.X.nbytes(i, j)) for i, j in edges)
+        parts, room = cut(self.X.shape[0], self.n_blocks), self.X.memory_limit // 2
+        size = max(int(self.X.nbytes(i, j)) for i, j in parts)
         K = max(2, min(threads.count() + READERS, room // max(1, _largest(self.X, self.n_blocks))))
-        buffers, computed = [np.empty(size, np.uint8) for _ in range(min(K, len(edges)))], [Event() for _ in edges]
+        buffers, computed = [np.empty(size, np.uint8) for _ in range(min(K, len(parts)))], [Event() for _ in parts]
 
         def read(k: int) -> Block:
             if k >= K:
                 computed[k - K].wait()
-            i, j = edges[k]
+            i, j = parts[k]
             return Block(self.X.read(i, j, buffers[k % K]), self.y[i:j], self.r[i:j])
 
         def compute(reading: tuple[int, Future[Block]]) -> Any:
@@ -77,7 +77,7 @@ class DiskRows(AbstractRowBlocks):
 
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="softgrad-disk")
         try:
-            yield from threads.in_order(compute, _ahead(((k, readers.submit(read, k)) for k in range(len(edges))), K - 1))
+            yield from threads.in_order(compute, _ahead(((k, readers.submit(read, k)) for k in range(len(parts))), K - 1))
         finally:  # also where a block failed or nobody wants the rest: readers must not wait for ever
             readers.shutdown(wait=False, cancel_futures=True)
             for event in computed:
