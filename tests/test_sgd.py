@@ -1,6 +1,7 @@
 """Stochastic training: its parts by hand, and whole runs against plain NumPy."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from softgrad.blocks.block import Block
 from softgrad.blocks.minibatches import MiniBatches
 from softgrad.descent import Point, descend
 from softgrad.losses import cross_entropy
-from softgrad.solvers import SGD, Constant, Cosine, Geometric, Linear
+from softgrad.solvers import SGD, AbstractRule, Constant, Cosine, Geometric, Linear, Momentum
 from softgrad.training import Problem
 
 
@@ -129,6 +130,34 @@ def test_a_run_by_hand(name, C):
     loss, g = gradient(p.X, p.y, W)
     assert found.result.value == pytest.approx(loss + 0.5 * p.l2 * np.sum(W * W), rel=1e-12)
     assert found.result.gradient_norm == pytest.approx(np.abs(g + p.l2 * W).max(), rel=1e-9)
+
+
+@dataclass(frozen=True)
+class Signs(AbstractRule):
+    """A rule of a user's own, which remembers nothing."""
+
+    slots = 0
+
+    def turn(self, G, state, k):
+        np.sign(G, out=G)
+
+    def safe_rate(self, reach):
+        return 0.1
+
+
+@pytest.mark.parametrize("rule", [Momentum(0), Signs()], ids=["plain", "signs"])
+@pytest.mark.parametrize("T", [1.0, 2.5])
+def test_mini_batches_by_hand(rule, T):
+    """Whether the penalty is added to the gradient or W is shrunk, and whether a step is told of, makes no difference."""
+    p, K, rate, l2 = problem(fit_intercept=False), 10, 0.05, 0.7
+    solver = SGD(learning_rate=rate, batch_size=17, iterations=K, rule=rule, schedule=Linear(1, 0.5))
+    [found] = descend(p, [Point(l2, temperature=T)], solver)
+    W, batches = np.zeros((4, 7)), MiniBatches(Block(p.X, p.y, p.r), np.arange(60), np.zeros(7), 0.0)
+    for k, rows in enumerate(drawn_rows(batches.stream(17, K, p.seed))):
+        g = gradient(p.X[rows], p.y[rows], W, T)[1] + l2 * W
+        W = W - rate * (1 - 0.5 * k / (K - 1)) * (g if isinstance(rule, Momentum) else np.sign(g))
+    W -= W.mean(axis=0)
+    assert np.allclose(found.coef, W / T, rtol=1e-10, atol=1e-13)
 
 
 def test_a_step_with_an_intercept_by_hand():

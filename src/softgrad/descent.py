@@ -142,15 +142,16 @@ class Descent:
     def step_of(self, heads: Heads, k: int, batch: MiniBatch, due: bool) -> None:
         """Gradient, clipping, move."""
         t, solver = k / max(self.steps - 1, 1), self.solver
-        losses = heads.loss_gradient(batch, self.scale, solver.temperature_schedule.at(t))
+        plain = solver.direction.plain and solver.clip_norm is None and not due  # nobody else looks at the gradient
+        factor = solver.schedule.at(t)
+        losses = heads.loss_gradient(batch, self.scale, solver.temperature_schedule.at(t), factor if plain else None)
         if np.isnan(losses).any():
             self.drop(heads, np.isnan(losses), k)
             if len(heads.points):
                 self.step_of(heads, k, batch, due)
             return
         self.sums[heads.points] += losses
-        penalised = due or solver.clip_norm is not None or solver.direction.slots > 0  # where anyone else looks at the gradient
-        if penalised:
+        if not plain:
             heads.penalise()
         if due:
             self.squares[heads.points] = [np.vdot(W[:, :-1], W[:, :-1]) for W in heads.of(heads.W)]
@@ -159,7 +160,7 @@ class Descent:
             self.clip(heads, k, solver.clip_norm)
         if len(heads.points):
             averaged = solver.averaged > 0 and k >= self.steps - max(1, round(solver.averaged * self.steps))
-            heads.move(k + 1, solver.schedule.at(t), penalised=penalised, averaged=averaged)
+            heads.move(k + 1, factor, plain=plain, averaged=averaged)
 
     def clip(self, heads: Heads, k: int, bound: float) -> None:
         """G <- G min(1, bound / |G|); a norm that is not finite ends the point's training."""

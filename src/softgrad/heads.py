@@ -63,8 +63,11 @@ class Heads:
         """Each head's rows in an array like W."""
         return [A[i : i + self.C] for i in range(0, len(A), self.C)]
 
-    def loss_gradient(self, batch: MiniBatch, scale: float, heat: float) -> Numbers:
-        """Scaled loss of each head on a mini-batch (P,), NaN where scores are not finite; where none is NaN, G is its gradient."""
+    def loss_gradient(self, batch: MiniBatch, scale: float, heat: float, factor: float | None = None) -> Numbers:
+        """Scaled loss of each head on a mini-batch (P,), NaN where scores are not finite; where none is NaN, G is its gradient.
+
+        With a factor of the rate, G is that much of the gradient: what a plain step subtracts.
+        """
         T, P, C = self.T * heat, len(self.points), self.C
         z = self._scores(batch, T)
         rows = Rows(z.reshape(-1, C), np.repeat(batch.y, P, axis=0), np.repeat(batch.r, P))
@@ -75,7 +78,10 @@ class Heads:
         if max(bad, self._formula(rows, rows.z, scale, losses)) >= 0:
             finite = np.isfinite(self._scores(batch, T)).reshape(-1, P, C).all(axis=(0, 2))
             return np.where(finite & ~finite.all(), 0.0, np.nan)
-        self._cool(z, T)
+        if factor is None:
+            self._cool(z, T)
+        else:
+            z *= self._rows(self.rate * factor / T)[:, 0]
         self._every(lambda k: batch.features.gradient(z[:, k], self.G[k]), self._cut(len(z)))
         return losses.reshape(-1, P).sum(axis=0) * scale
 
@@ -116,20 +122,22 @@ class Heads:
         """Multiply each head's gradient by a factor."""
         self.G *= self._rows(factor)
 
-    def move(self, k: int, factor: float, *, penalised: bool, averaged: bool) -> None:
+    def move(self, k: int, factor: float, *, plain: bool, averaged: bool) -> None:
         """Step k = 1, 2, ... along the rule's direction, factor times the rate; G holds nothing of use afterwards.
 
-        A penalty that G does not have shrinks W, which comes to the same where the direction is G: one pass over memory, not three.
+        In a plain step the direction is the gradient, which nobody else looks at: G has the rate already, and the penalty, which it does
+        not have, shrinks W. Two passes over memory instead of five.
         """
         rate, kept = self._rows(self.rate * factor), self._rows(1 - self.rate * factor * self.l2)
         self.in_mean += averaged
 
         def piece(c: slice) -> None:
             W, G = self.W[c], self.G[c]
-            self.rule.turn(G, tuple(A[c] for A in self.memory), k)
-            if not penalised:
+            if plain:
                 W[:, :-1] *= kept[c]
-            G *= rate[c]
+            else:
+                self.rule.turn(G, tuple(A[c] for A in self.memory), k)
+                G *= rate[c]
             W -= G
             if averaged and self.mean is not None:
                 np.subtract(W, self.mean[c], out=G)

@@ -31,6 +31,7 @@ class AbstractRule(ABC):
     """A way to turn gradients into directions."""
 
     slots: int  # arrays like the gradient that it remembers, zero at first
+    plain: bool = False  # whether the direction is the gradient
 
     @abstractmethod
     def turn(self, G: Array, state: tuple[Array, ...], k: int) -> None:
@@ -57,6 +58,10 @@ class Momentum(AbstractRule):
     @property
     def slots(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return 1 if self.beta > 0 else 0
+
+    @property
+    def plain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.beta == 0
 
     def turn(self, G: Array, state: tuple[Array, ...], k: int) -> None:
         if self.beta > 0:
