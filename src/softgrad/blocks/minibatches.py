@@ -28,7 +28,7 @@ Array = NDArray[Any]
 Numbers = NDArray[np.intp]
 Parts = list[tuple[Block, Numbers]]  # rows by their numbers in blocks
 
-STEP = 16  # rows gathered at a time
+STEP = 64  # rows gathered at a time
 PILE = 8  # the part of the memory limit that a pile takes: one is used, one read, one of mini-batches under way
 CHUNKS = 32  # of a pile: 4 MB each at 1 GiB, so that seeking costs little beside reading
 
