@@ -42,11 +42,12 @@ class Head {
         std::int64_t rows[ROOM];
         int filled = 0;
         for (std::int64_t i = 0; i < call.rows.n; i++) {
-            stored.reach(i);
-            if (rule.counts(i))
+            if (rule.counts(i)) {
+                stored.reach(i);
                 rows[filled++] = i;
-            else
+            } else {
                 leave_out(i);
+            }
             if (filled == TILE || (filled && i + 1 == stored.end())) {
                 const std::int64_t bad = one_tile(rows, filled);
                 if (bad >= 0) return bad;

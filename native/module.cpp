@@ -64,6 +64,7 @@ template <class T> using In2 = Array<const T, nb::ndim<2>>;
 template <class T> using Out1 = Array<T, nb::ndim<1>>;
 template <class T> using Out2 = Array<T, nb::ndim<2>>;
 using AnyX = Array<nb::ro, nb::ndim<2>>;
+using Places = Array<const std::int64_t, nb::shape<-1, 3>>;
 
 template <class A> static auto pointer(const std::optional<A> &array) { return array ? array->data() : nullptr; }
 
@@ -172,17 +173,17 @@ struct Signals {
     }
 };
 
-// The same over many blocks, rows edges[k] to edges[k + 1] each, whose gradients are added in their order. Rows may lie in files: a line of
-// descriptor, first byte and first row for each; X has their type and width then, and no row. UNREADABLE: one of them could not be read.
-constexpr std::int64_t UNREADABLE = -2;
+constexpr std::int64_t UNREADABLE = -2;    // instead of a row's number: a file could not be read
 
+// The same over many blocks, rows edges[k] to edges[k + 1] each, whose gradients are added in their order. Rows may lie in files: a line of
+// descriptor, first byte and first row for each; X has their type and width then, and no row.
 template <class T>
 static std::int64_t head_blocks(AnyX X, In2<T> coef, In1<T> intercept, const Formula &formula,
                                 std::optional<In1<std::int64_t>> labels, std::optional<In2<T>> targets,
                                 std::optional<In1<double>> row_weight, std::optional<In1<double>> share, double scale,
                                 Out1<double> losses, Out2<double> grad_coef, Out1<double> grad_intercept,
                                 std::optional<Out2<T>> grad_X, In1<std::int64_t> edges, int threads,
-                                std::optional<In2<std::int64_t>> files) {
+                                std::optional<Places> files) {
     std::vector<double> moved;
     const std::int64_t row_bytes = std::int64_t(X.shape(1)) * (X.dtype().bits / 8), blocks = std::int64_t(edges.shape(0)) - 1;
     const softgrad::Files far{reinterpret_cast<const softgrad::Place *>(pointer(files)), files ? std::int64_t(files->shape(0)) : 0, row_bytes};

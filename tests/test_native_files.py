@@ -111,8 +111,9 @@ def test_a_file_that_ends_too_early_while_it_is_read(tmp_path, monkeypatch, n):
         softgrad.linear_value_and_grad(source, y, W)
 
 
-def pass_over(file, n, losses, edges, threads):
-    X, labels, places = np.empty((0, D), np.float16), np.zeros(n, np.int64), np.array([[file.fileno(), 0, 0]])
+def pass_over(file, n, losses, edges, threads, labels=None):
+    X, labels = np.empty((0, D), np.float16), np.zeros(n, np.int64) if labels is None else labels
+    places = np.array([[file.fileno(), 0, 0]])
     coef, asked = np.zeros((C, D), np.float32), formula(C, None, 1.0, 0.0)
     results = losses, np.empty((C, D)), np.empty(C), None
     return native.head_blocks(X, coef, coef[:, 0].copy(), asked, labels, None, None, None, 1.0, *results, edges, threads, places)
@@ -128,6 +129,16 @@ def test_what_could_not_be_read_is_told(tmp_path, count):
         assert pass_over(file, n, np.empty(n), edges, count) == native.UNREADABLE
     with (tmp_path / "rows").open("ab") as unreadable:
         assert pass_over(unreadable, n, np.empty(n), edges, count) == native.UNREADABLE
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_no_row_counts_nothing_is_read(tmp_path, count):
+    n, edges = 100, np.array([0, 60, 80, 100])
+    labels, losses = np.where(np.arange(n) < 48, 0, -1), np.full(n, np.nan)  # two windows of the first block, and not its rest
+    with (tmp_path / "rows").open("wb+") as file:
+        file.truncate(48 * D * 2)
+        assert pass_over(file, n, losses, edges, count, labels) == -1
+    np.testing.assert_allclose(losses, np.where(labels == 0, np.log(C), 0.0), rtol=1e-6)
 
 
 class Alarm(Exception):
