@@ -3,14 +3,10 @@
 //   forward   Z[r][c] = intercept[c] + sum_d x[r][d] coef[c][d]
 //   formula   Z -> G in place (score.hpp)
 //   backward  grad_coef[c][d] += sum_r G[r][c] x[r][d]
-// X is never used where it lies: NumPy's arrays start 16 bytes off a cache line, and every second load would touch two lines
-// (a fifth slower; and with rows on such borders it gained 2 % only).
-// X is copied into bands (pieces.hpp), and forward takes so many of them at a time that their coef fits the first-level cache. One line
-// of padding follows each band: with bands a power of two apart, lines of a row would share a few sets of that cache.
-// No faster than this: tiles of 8, 16 and 32 rows; pieces of 256 and of 768 numbers; lines asked for into the first-level cache, past the
-// second, or all of them in forward; the tile's lines asked for before they are stored; two bands a round; forward by 3 rows x 4 classes, and
-// by 1 row x 10. Without the tile forward gains a seventh and backward loses half: rows of X a multiple of 4 KiB apart share one set of the
-// first-level cache. To copy them there just before their use, by lines or in bursts, loses as much.
+// Forward takes so many bands of X at a time that their coef fits the first-level cache.
+// No faster than this, with 16 registers: tiles of 8, 16 and 32 rows; pieces of 256 and of 768 numbers; lines asked for into the first-level
+// cache, past the second, or all of them in forward; two bands a round; forward by 3 rows x 4 classes, and by 1 row x 10. With 32: tiles of 24
+// and 32 rows; forward by 4 rows x 5 classes; backward by groups of rows whose gradient stays in the first-level cache.
 #pragma once
 
 #include "pieces.hpp"
@@ -21,20 +17,25 @@ namespace SOFTGRAD_ISA {
 
 template <class T, class S, class Heat>
 class Head {
-    static constexpr int L = LANES<T>, B = BAND<T>, TILE = 96 / int(sizeof(T)), PIECE = 1536 / int(sizeof(T)) / B;
+    static constexpr int L = LANES<T>, B = BAND<T>;
+    static constexpr int TILE = (WIDTH == 64 ? 64 : 96) / int(sizeof(T)), PIECE = (WIDTH == 64 ? 2048 : 1536) / int(sizeof(T)) / B;
     static constexpr int ROOM = (TILE + L - 1) / L * L;     // what Listed fills up to
 
    public:
     explicit Head(const HeadCall<T> &call)
-        : call(call), C(call.rows.C), D(call.D), whole(D / B), bands((D + B - 1) / B), blocks(C), rule(call.rows), scorer(rule),
-          of_coef(bands * (C | 1) * B), of_grad(bands * (C | 1) * B), of_tile(bands * (TILE + 1) * B), sums(TILE * C * L), z(TILE * C),
-          stored(call.X, call.far, call.rows.n, D, TILE),
-          coef{of_coef, (C | 1) * B}, grad{of_grad, (C | 1) * B}, tile{of_tile, (TILE + 1) * B} {
-        for (std::int64_t b = 0; b < bands; b++)
+        : call(call), C(call.rows.C), D(call.D), cut(D), blocks(C), rule(call.rows), scorer(rule), begins(cut.bands),
+          of_coef(cut.bands * (C | 1) * B), of_grad(cut.bands * (C | 1) * B), sums(TILE * C * L), z(TILE * C), narrow(D < B ? TILE * B : 0),
+          stored(call.X, call.far, call.rows.n, D, TILE), kept(cut.bands, TILE), coef{of_coef, (C | 1) * B}, grad{of_grad, (C | 1) * B} {
+        cut.each([&](std::int64_t b, std::int64_t d, std::int64_t count, std::int64_t place) {
+            begins[b] = d - place;
             for (std::int64_t c = 0; c < C; c++) {
-                unpack(call.coef + c * D + b * B, coef.band(b).row(c).at, count(b), B);
-                unpack(call.coef, grad.band(b).row(c).at, 0, B);    // zeros
+                T *to = coef.band(b).row(c).at, *sum = grad.band(b).row(c).at;
+                for (int i = 0; i < B; i += L) store(sum + i, Vec<T>{});
+                if (count < B)
+                    for (int i = 0; i < B; i += L) store(to + i, Vec<T>{});
+                copy(call.coef + c * D + d, to + place, count);
             }
+        });
         for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] = 0;
     }
 
@@ -54,23 +55,30 @@ class Head {
                 filled = 0;
             }
         }
-        for (std::int64_t b = 0; b < bands; b++)
-            for (std::int64_t c = 0; c < C; c++)
-                __builtin_memcpy(call.grad_coef + c * D + b * B, grad.band(b).row(c).at, count(b) * sizeof(T));
+        cut.each([&](std::int64_t b, std::int64_t d, std::int64_t count, std::int64_t place) {
+            for (std::int64_t c = 0; c < C; c++) copy(grad.band(b).row(c).at + place, call.grad_coef + c * D + d, count);
+        });
         return -1;
     }
 
    private:
     const HeadCall<T> &call;
-    const std::int64_t C, D, whole, bands;  // bands of B numbers, and with the one that is not full
+    const std::int64_t C, D;
+    const Cut<T> cut;
     const Blocks blocks;
     const Rule<T> rule;
     Scorer<T, Heat> scorer;
-    Buffer<T> of_coef, of_grad, of_tile, sums, z;
+    Buffer<std::int64_t> begins;
+    Buffer<T> of_coef, of_grad, sums, z;
+    Buffer<S> narrow;       // rows of less than a band, followed by zeros
     Window<S> stored;
-    const Banded<T> coef, grad, tile;
+    Kept<T, S> kept;
+    const Banded<T> coef, grad;
 
-    std::int64_t count(std::int64_t b) const { return b < whole ? B : D - b * B; }
+    static void copy(const T *from, T *to, std::int64_t count) {
+        if (count < B) __builtin_memcpy(to, from, count * sizeof(T));
+        else for (int i = 0; i < B; i += L) store(to + i, load(from + i));
+    }
 
     void leave_out(std::int64_t i) const {
         call.rows.losses[i] = 0;
@@ -80,48 +88,48 @@ class Head {
 
     std::int64_t one_tile(std::int64_t *rows, int filled) {
         std::int64_t at[ROOM];
+        const S *x[TILE];
         for (int k = 0; k < filled; k++) at[k] = k * C;
-        const S *next = stored.row(rows[filled - 1] + 1);
+        for (int k = 0; k < filled; k++) x[k] = D < B ? widened(stored.row(rows[k]), k) : stored.row(rows[k]);
         const std::int64_t left = stored.end() - 1 - rows[filled - 1];
-        Ahead ahead{(const char *)next, (const char *)(next + (left < TILE ? left : TILE) * D)};
-        scores(rows, filled, ahead);
+        Ahead<T, S> ahead(stored.row(rows[filled - 1] + 1), (left < TILE ? left : TILE) * D * std::int64_t(sizeof(S)));
+        const Lying<S> lying{x, begins};
+        scores(lying, filled, ahead);
         const std::int64_t bad = scorer(filled, Listed(filled, L, rows, at), z, z);
         if (bad >= 0) return bad;
-        backward<T>(constant(tile), filled, z, int(C), blocks, bands, grad, ahead);
+        backward<T>(kept.again(lying), filled, z, int(C), blocks, grad, cut.bands, ahead);
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) call.grad_intercept[c] += double(z[k * C + c]);
         if (call.grad_X) gradient_of_rows(rows, filled);
         return -1;
     }
 
+    const S *widened(const S *x, int k) {
+        S *row = narrow + k * B;
+        for (std::int64_t d = 0; d < B; d++) row[d] = d < D ? x[d] : S{};
+        return row;
+    }
+
     static Banded<const T> constant(Banded<T> x) { return {x.at, x.step}; }
 
-    // Z of the tile. Whole bands are read by the products themselves, the last one is unpacked and filled up with zeros if it is not full.
-    void scores(const std::int64_t *rows, int filled, Ahead &ahead) {
-        const S *x[TILE];
+    void scores(Lying<S> x, int filled, Ahead<T, S> &ahead) {
         for (std::int64_t j = 0; j < filled * C * L; j++) sums[j] = 0;
-        for (std::int64_t b = 0; b < bands; b += PIECE) {
-            const std::int64_t here = (b + PIECE < bands ? b + PIECE : bands) - b, fresh = b + here <= whole ? here : here - 1;
-            for (int k = 0; k < filled; k++) {
-                x[k] = stored.row(rows[k]) + b * B;
-                if (fresh < here) unpack(x[k] + fresh * B, tile.band(whole).row(k).at, count(whole), B);
-            }
-            const Banded<const T> w = constant(coef).band(b);
-            forward<T, S>(tile.band(b), filled, x, w, int(C), blocks, fresh, sums, ahead);
-            if (fresh < here) forward<T, S>(tile.band(whole), filled, nullptr, w.band(fresh), int(C), blocks, 1, sums, ahead);
+        for (std::int64_t b = 0; b < cut.bands; b += PIECE) {
+            const Stretch piece{b, b + PIECE < cut.bands ? b + PIECE : cut.bands};
+            forward<T>(kept.first(x), kept.again(x), filled, constant(coef), piece, int(C), blocks, sums, ahead);
         }
         for (int k = 0; k < filled; k++)
             for (std::int64_t c = 0; c < C; c++) z[k * C + c] = total<T>(load(sums + (k * C + c) * L)) + call.intercept[c];
     }
 
+    // The last band first: where it reaches into the band before, that one is right.
     void gradient_of_rows(const std::int64_t *rows, int filled) {
-        T last[B];
+        T row[B];
         for (int k = 0; k < filled; k++) {
             T *to = call.grad_X + rows[k] * D;
-            for (std::int64_t b = 0; b < whole; b++) row_gradient<T>(z + k * C, constant(coef).band(b), int(C), to + b * B);
-            if (whole == bands) continue;
-            row_gradient<T>(z + k * C, constant(coef).band(whole), int(C), last);
-            __builtin_memcpy(to + whole * B, last, count(whole) * sizeof(T));
+            for (std::int64_t b = cut.bands - 1, next = 0; next < cut.bands; b = next++)
+                row_gradient<T>(z + k * C, constant(coef).band(b), int(C), D < B ? row : to + begins[b]);
+            if (D < B) __builtin_memcpy(to, row, D * sizeof(T));
         }
     }
 };

@@ -1,140 +1,132 @@
-// Three small matrix products, all with the lanes along D, on rows that are kept in bands: of every row two vectors, then the next two
-// of every row, and so on. Whatever a product walks along, it reads line after line; rows of their own are as many streams, which
-// processors do not foresee (rows of coef, of its gradient and of x one after the other: an eighth slower).
+// Three small matrix products, all with the lanes along D, on rows, coefficients and gradients by bands (bands.hpp, kept.hpp).
 #pragma once
 
-#include "storage.hpp"
+#include "kept.hpp"
 
 namespace SOFTGRAD_ISA {
 
-template <class T> constexpr int BAND = 2 * LANES<T>;
-
-// Row 0 of band 0, and how far it is from band to band, in numbers of T.
-template <class T>
-struct Banded {
-    T *at;
-    std::int64_t step;
-    Banded row(std::int64_t r) const { return {at + r * BAND<T>, step}; }
-    Banded band(std::int64_t b) const { return {at + b * step, step}; }
-};
-
-// C classes in nearly equal blocks of at most five: 2 x 5 sums, 2 vectors of x and one of coef fill 13 of 16 registers, and
-// C = 10 is not padded to 16. each() calls f(first class, number of classes as a constant).
+// C classes in nearly equal blocks of at most MOST: 2 x MOST sums, 2 vectors of x and one of coef fit the registers, 16 of them or, with
+// AVX-512, 32; C = 10 is not padded to 16. each() calls f(first class, number of classes as a constant).
 struct Blocks {
+    static constexpr int MOST = WIDTH == 64 ? 12 : 5;
     int count, size, larger;    // the first `larger` blocks have one class more than size
-    explicit Blocks(std::int64_t C) : count(int((C + 4) / 5)), size(int(C) / count), larger(int(C) % count) {}
+    explicit Blocks(std::int64_t C) : count(int((C + MOST - 1) / MOST)), size(int(C) / count), larger(int(C) % count) {}
 
     template <class F> void each(F f) const {
         for (int b = 0, c = 0; b < count; b++) {
             const int now = size + (b < larger);
-            switch (now) {
-                case 5: f(c, Size<5>{}); break;
-                case 4: f(c, Size<4>{}); break;
-                case 3: f(c, Size<3>{}); break;
-                case 2: f(c, Size<2>{}); break;
-                default: f(c, Size<1>{});
-            }
+            one(now, c, f, Size<MOST>{});
             c += now;
         }
     }
-};
 
-// The lines of memory that the next tile will read, asked for between the products of this one, so that the wait for memory
-// hides behind them: one half in forward, one in backward. They go to the second-level cache; the first is full of coef.
-struct Ahead {
-    const char *at, *end;
-    void next(int lines) {
-        for (int i = 0; i < lines; i++) __builtin_prefetch(at + 64 * i, 0, 2);
-        at = at < end ? at + 64 * lines : at;
+   private:
+    template <int K, class F> static void one(int now, int c, F &f, Size<K> size) {
+        if constexpr (K > 1)
+            if (now < K) return one(now, c, f, Size<K - 1>{});
+        f(c, size);
     }
 };
 
-// Where rows of x come from: they are in the tile already, or they are read from X as it is stored and left in the tile.
-struct InTile {
-    template <class T> INLINE Vec<T> operator()(T *tile, int, std::int64_t) const { return load(tile); }
-};
-template <class S> struct FromX {
-    const S *const *rows;
-    template <class T> INLINE Vec<T> operator()(T *tile, int r, std::int64_t d) const {
-        const Vec<T> v = numbers(rows[r] + d);
-        store(tile, v);
-        return v;
+// The lines of memory that the next tile will read, asked for between the products of this one, so that the wait for memory hides behind
+// them: one half in forward, one in backward. They go to the second-level cache; the first is full of coef. Side by side from STRIPS parts of
+// the tile: a processor that sees a stream fetches on by itself, but begins anew at every page (Ice Lake, 50000 x 3072 x 10: 37 ms with two
+// strips, 40 with one, 38 with four).
+template <class T, class S>
+class Ahead {
+    static constexpr int STRIPS = WIDTH == 64 ? 2 : 1, BYTES = BAND<T> * int(sizeof(S)), EVERY = BYTES < 64 * STRIPS ? 64 * STRIPS / BYTES : 1;
+
+   public:
+    Ahead(const S *rows, std::int64_t bytes)
+        : at(reinterpret_cast<const char *>(rows)), strip((bytes + 64 * STRIPS - 1) / (64 * STRIPS) * 64), end(at + strip) {}
+
+    // Whether the k-th pair of rows asks at every band, or the k-th band at every pair: in all for half of the lines.
+    bool asks(std::int64_t k) const { return k % EVERY == 0 && at < end; }
+
+    INLINE void next() {
+        for (int i = 0; i < STRIPS; i++) __builtin_prefetch(at + i * strip, 0, 2);
+        at += 64;
     }
+
+   private:
+    const char *at;
+    std::int64_t strip;
+    const char *end;
 };
 
 // sums[r][c] += x[r] * coef[c], lane by lane: sums is [row][class][lane] and becomes a score when its lanes are added up.
-template <class T, int ROWS, int K, class Source>
-inline void add_products(Banded<T> x, Source source, Banded<const T> coef, std::int64_t bands, T *sums, std::int64_t classes, int lines,
-                         Ahead &ahead) {
+template <class T, int ROWS, int K, class Source, class Ahead>
+inline void add_products(Source x, Banded<const T> coef, Stretch bands, T *sums, std::int64_t classes, bool ask, Ahead &ahead) {
     constexpr int L = LANES<T>, B = BAND<T>;
     Vec<T> acc[ROWS][K];
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < K; c++) acc[r][c] = load(sums + (r * classes + c) * L);
+    times<ROWS>([&](int r) { times<K>([&](int c) { acc[r][c] = load(sums + (r * classes + c) * L); }); });
     Ahead next = ahead;
-    for (std::int64_t d = 0; d < bands * B; d += B, x = x.band(1), coef = coef.band(1)) {
-        next.next(lines);
+    coef = coef.band(bands.begin);
+    for (std::int64_t b = bands.begin; b < bands.end; b++, coef = coef.band(1)) {
+        if (ask) next.next();
+        const auto here = x.band(b);
         for (int i = 0; i < B; i += L) {
             Vec<T> v[ROWS];
-            for (int r = 0; r < ROWS; r++) v[r] = source(x.row(r).at + i, r, d + i);
-            for (int c = 0; c < K; c++) {
+            times<ROWS>([&](int r) { v[r] = here(r, i); });
+            times<K>([&](int c) {
                 const Vec<T> w = held(load(coef.row(c).at + i));
-                for (int r = 0; r < ROWS; r++) acc[r][c] = fma(v[r], w, acc[r][c]);
-            }
+                times<ROWS>([&](int r) { acc[r][c] = onto(acc[r][c], v[r], w); });
+            });
         }
     }
     ahead = next;
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < K; c++) store(sums + (r * classes + c) * L, acc[r][c]);
+    times<ROWS>([&](int r) { times<K>([&](int c) { store(sums + (r * classes + c) * L, acc[r][c]); }); });
 }
 
-// The first block of classes fetches the rows from X, unless `stored` is null: then the tile holds them already.
-template <class T, class S>
-void forward(Banded<T> x, int rows, const S *const *stored, Banded<const T> coef, int C, Blocks blocks, std::int64_t bands, T *sums,
-             Ahead &ahead) {
+// Some bands of all rows of a tile.
+template <class T, class First, class Again, class Ahead>
+void forward(First first, Again again, int rows, Banded<const T> coef, Stretch bands, int C, Blocks blocks, T *sums, Ahead &ahead) {
     for (int r = 0; r < rows; r += 2)
         blocks.each([&](int c, auto size) {
             constexpr int K = size.value;
             T *to = sums + (std::int64_t(r) * C + c) * LANES<T>;
-            const Banded<T> xr = x.row(r);
-            const Banded<const T> w = coef.row(c);
-            const bool pair = r + 1 < rows, fresh = c == 0 && stored;
-            const FromX<S> from{stored + (fresh ? r : 0)};
-            if (pair && fresh) add_products<T, 2, K>(xr, from, w, bands, to, C, 1, ahead);
-            else if (fresh) add_products<T, 1, K>(xr, from, w, bands, to, C, 1, ahead);
-            else if (pair) add_products<T, 2, K>(xr, InTile{}, w, bands, to, C, c == 0, ahead);
-            else add_products<T, 1, K>(xr, InTile{}, w, bands, to, C, c == 0, ahead);
+            const auto add = [&](auto x, bool ask) {
+                if (r + 1 < rows) add_products<T, 2, K>(x, coef.row(c), bands, to, C, ask, ahead);
+                else add_products<T, 1, K>(x, coef.row(c), bands, to, C, ask, ahead);
+            };
+            if (c == 0) add(first.from(r), ahead.asks(r / 2));
+            else add(again.from(r), false);
         });
 }
 
-// grad[c] += sum_r g[r][c] x[r]
-template <class T>
-void backward(Banded<const T> x, int rows, const T *g, int C, Blocks blocks, std::int64_t bands, Banded<T> grad, Ahead &ahead) {
+// grad[c] += sum_r g[r][c] x[r]; asks at every second row.
+template <class T, int K, class Source, class Ahead>
+inline void add_rows(Source x, int rows, const T *g, std::int64_t classes, Banded<T> grad, Stretch bands, bool asks, Ahead &ahead) {
     constexpr int L = LANES<T>, B = BAND<T>;
-    for (std::int64_t b = 0; b < bands; b++, x = x.band(1), grad = grad.band(1)) {
-        ahead.next(rows / 2);
-        blocks.each([&](int c0, auto size) {
-            constexpr int K = size.value;
-            T *to = grad.row(c0).at;
-            Vec<T> acc[K][2];
-            for (int c = 0; c < K; c++)
-                for (int v = 0; v < 2; v++) acc[c][v] = load(to + c * B + v * L);
-            const auto add = [&](const T *row, const T *gr) {
-                const Vec<T> x0 = load(row), x1 = load(row + L);
-                for (int c = 0; c < K; c++) {
-                    const Vec<T> w = all(gr[c]);
-                    acc[c][0] = fma(x0, w, acc[c][0]);
-                    acc[c][1] = fma(x1, w, acc[c][1]);
-                }
-            };
-            const T *row = x.at, *gr = g + c0;
-            for (int pairs = rows / 2; pairs > 0; pairs--, row += 2 * B, gr += 2 * C) {
-                add(row, gr);
-                add(row + B, gr + C);
-            }
-            if (rows % 2) add(row, gr);
-            for (int c = 0; c < K; c++)
-                for (int v = 0; v < 2; v++) store(to + c * B + v * L, acc[c][v]);
-        });
+    for (std::int64_t b = bands.begin; b < bands.end; b++) {
+        T *const to = grad.band(b).at;
+        const auto here = x.band(b);
+        const T *factors = g;
+        const bool ask = asks && ahead.asks(b);
+        Vec<T> acc[K][2];
+        times<K>([&](int c) { times<2>([&](int v) { acc[c][v] = load(to + c * B + v * L); }); });
+        Ahead next = ahead;
+        for (int r = 0; r < rows; r++, factors += classes) {
+            if (ask && r % 2) next.next();
+            const Vec<T> x0 = here(r, 0), x1 = here(r, L);
+            times<K>([&](int c) {
+                const Vec<T> w = all(factors[c]);
+                acc[c][0] = onto(acc[c][0], x0, w);
+                acc[c][1] = onto(acc[c][1], x1, w);
+            });
+        }
+        ahead = next;
+        times<K>([&](int c) { times<2>([&](int v) { store(to + c * B + v * L, acc[c][v]); }); });
+    }
+}
+
+// All bands, by a few at a time, which stay in the first-level cache for all blocks of classes.
+template <class T, class Source, class Ahead>
+void backward(Source x, int rows, const T *g, int C, Blocks blocks, Banded<T> grad, std::int64_t bands, Ahead &ahead) {
+    constexpr std::int64_t FEW_BANDS = 8;
+    for (std::int64_t b = 0; b < bands; b += FEW_BANDS) {
+        const Stretch some{b, b + FEW_BANDS < bands ? b + FEW_BANDS : bands};
+        blocks.each([&](int c, auto size) { add_rows<T, size.value>(x, rows, g + c, C, grad.row(c), some, c == 0, ahead); });
     }
 }
 

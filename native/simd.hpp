@@ -32,13 +32,10 @@ template <class T> constexpr int LANES = WIDTH / int(sizeof(T));
 INLINE Floats all(float x) { return x - Floats{}; }
 INLINE Doubles all(double x) { return x - Doubles{}; }
 
-template <class T> INLINE Vec<T> load(const T *p) {
-    Vec<T> v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-INLINE void store(float *p, Floats v) { __builtin_memcpy(p, &v, sizeof v); }
-INLINE void store(double *p, Doubles v) { __builtin_memcpy(p, &v, sizeof v); }
+template <class T> struct Apart { typedef Vec<T> V __attribute__((aligned(sizeof(T)), may_alias)); };
+template <class T> INLINE Vec<T> load(const T *p) { return *(const typename Apart<T>::V *)p; }
+INLINE void store(float *p, Floats v) { *(Apart<float>::V *)p = v; }
+INLINE void store(double *p, Doubles v) { *(Apart<double>::V *)p = v; }
 
 INLINE Ints bits(Floats v) { return (Ints)v; }
 INLINE Longs bits(Doubles v) { return (Longs)v; }
@@ -105,6 +102,20 @@ INLINE Doubles fma(Doubles a, Doubles b, Doubles c) {
 constexpr bool EXACT_FMA = false;
 INLINE Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 INLINE Doubles fma(Doubles a, Doubles b, Doubles c) { return a * b + c; }
+#endif
+
+// c += a b, in the register that c is in: told by fma() alone, GCC puts the sum where b was, moves it back, and runs out of registers.
+#if defined(__FMA__) && defined(__x86_64__)
+INLINE Floats onto(Floats c, Floats a, Floats b) {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+INLINE Doubles onto(Doubles c, Doubles a, Doubles b) {
+    asm("vfmadd231pd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+#else
+template <class V> INLINE V onto(V c, V a, V b) { return fma(a, b, c); }
 #endif
 
 // v, kept in a register: left alone, GCC loads a vector again for each product it takes part in, and loads are what a loop of
@@ -227,6 +238,10 @@ template <class M> INLINE bool everywhere(M mask) {
 #endif
 }
 
+// f(0), f(1), ... in a row, with constants from the beginning: of a loop GCC makes them too late, and stores what is indexed by them.
+template <class F, std::size_t... I> INLINE void times(F f, std::index_sequence<I...>) { (f(int(I)), ...); }
+template <int N, class F> INLINE void times(F f) { times(f, std::make_index_sequence<N>{}); }
+
 // f(j, part) for the vectors of an array of C numbers: whole ones, then what is left over. One body serves both.
 template <class T> struct Whole {
     static Vec<T> load(const T *p, T) { return SOFTGRAD_ISA::load(p); }
@@ -257,14 +272,6 @@ template <class T, int N, class F> INLINE void sweep_by(std::int64_t C, F f) {
     sweep<T>(C - j, [&](std::int64_t k, auto part) { f(j + k, part, Size<1>{}); });
 }
 
-template <class T> INLINE T total(Vec<T> v) {
-    T a[LANES<T>];
-    store(a, v);
-    for (int half = LANES<T> / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) a[i] += a[i + half];
-    return a[0];
-}
-
 // Lane i becomes lane i ^ APART.
 template <class T, int APART, std::size_t... I> INLINE Vec<T> crossed(Vec<T> v, std::index_sequence<I...>) {
 #if defined(__clang__)
@@ -274,6 +281,12 @@ template <class T, int APART, std::size_t... I> INLINE Vec<T> crossed(Vec<T> v, 
 #endif
 }
 template <class T, int APART> INLINE Vec<T> crossed(Vec<T> v) { return crossed<T, APART>(v, std::make_index_sequence<LANES<T>>{}); }
+
+// The sum of all lanes: of those that are half a vector apart, then of a quarter, ...
+template <class T, int APART = LANES<T> / 2> INLINE T total(Vec<T> v) {
+    if constexpr (APART == 0) return v[0];
+    else return total<T, APART / 2>(v + crossed<T, APART>(v));
+}
 
 // v[lanes[0]], v[lanes[1]], ...; selector() makes of the numbers of lanes what the machine asks for.
 #if defined(__AVX512F__) && SOFTGRAD_WIDTH == 64

@@ -13,8 +13,8 @@ class Window {
    public:
     // Windows are whole tiles of rows (n, D).
     Window(const void *X, softgrad::FarRows far, std::int64_t n, std::int64_t D, std::int64_t tile)
-        : far(far), n(n), D(D), step(far.read ? tile * tiles(tile * D * std::int64_t(sizeof(S))) : n), read(far.read ? step * D : 0),
-          at(far.read ? read : static_cast<const S *>(X)), last(far.read ? 0 : n) {}
+        : far(far), n(n), D(D), step(far.read ? tile * tiles(tile * D * std::int64_t(sizeof(S))) : n), of_read(far.read ? step * D + PAST : 0),
+          read(of_read + PAST), at(far.read ? read : static_cast<const S *>(X)), last(far.read ? 0 : n) {}
 
     // To be called for every row that counts, in turn, before it is used: where none does, nothing is read.
     void reach(std::int64_t i) {
@@ -31,11 +31,13 @@ class Window {
 
    private:
     static constexpr std::int64_t SIZE = 1 << 18;   // bytes, or one tile if it is larger
+    static constexpr std::int64_t PAST = 16 / int(sizeof(S));   // where NumPy's arrays begin, past a line (bands.hpp)
     static std::int64_t tiles(std::int64_t bytes) { return bytes < SIZE ? SIZE / bytes : 1; }
 
     const softgrad::FarRows far;
     const std::int64_t n, D, step;
-    Buffer<S> read;
+    Buffer<S> of_read;
+    S *const read;
     const S *const at;
     std::int64_t first = 0, last;
 };

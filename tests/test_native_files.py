@@ -18,7 +18,7 @@ from softgrad.losses import cross_entropy
 from softgrad.sources.fixed import FixedRows
 
 isa = each_isa
-N, D, C = 2000, 3001, 3  # blocks of about 285 rows, windows of 24 (float32), 2 to 48 of other types; a last band that is not full
+N, D, C = 2000, 3001, 3  # blocks of about 285 rows, windows of 16 or 24 (float32), up to 96 of other types; a last band that is not full
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +133,10 @@ def test_what_could_not_be_read_is_told(tmp_path, count):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_where_no_row_counts_nothing_is_read(tmp_path, count):
-    n, edges = 100, np.array([0, 60, 80, 100])
-    labels, losses = np.where(np.arange(n) < 48, 0, -1), np.full(n, np.nan)  # two windows of the first block, and not its rest
+    n, edges = 200, np.array([0, 120, 160, 200])
+    labels, losses = np.where(np.arange(n) < 96, 0, -1), np.full(n, np.nan)  # windows (of 32 or 48 rows) of the first block, and not its rest
     with (tmp_path / "rows").open("wb+") as file:
-        file.truncate(48 * D * 2)
+        file.truncate(96 * D * 2)
         assert pass_over(file, n, losses, edges, count, labels) == -1
     np.testing.assert_allclose(losses, np.where(labels == 0, np.log(C), 0.0), rtol=1e-6)
 
