@@ -134,7 +134,8 @@ def test_what_could_not_be_read_is_told(tmp_path, count):
 @pytest.mark.parametrize("count", [1, 2])
 def test_where_no_row_counts_nothing_is_read(tmp_path, count):
     n, edges = 200, np.array([0, 120, 160, 200])
-    labels, losses = np.where(np.arange(n) < 96, 0, -1), np.full(n, np.nan)  # windows (of 32 or 48 rows) of the first block, and not its rest
+    labels = np.where(np.arange(n) < 96, 0, -1)     # windows (of 32 or 48 rows) of the first block, and not its rest
+    losses = np.full(n, np.nan)
     with (tmp_path / "rows").open("wb+") as file:
         file.truncate(96 * D * 2)
         assert pass_over(file, n, losses, edges, count, labels) == -1
