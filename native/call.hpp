@@ -57,6 +57,7 @@ struct Rows {
     double *moved;               // (n, 3), room for x_y, what its rounding left, dx_y / dz_y
     double scale;
     double *losses;              // (n,), written
+    bool past;                   // gradients of scores are stored past the caches
 };
 
 template <class T>

@@ -43,14 +43,16 @@ class First {
 
 // Eight parts a thread, none of them smaller than what a thread is worth; rows of few classes go by FEW_ROWS.
 template <class T> std::int64_t in_parts(Kernel<ScoreCall<T>> kernel, const ScoreCall<T> &call, int threads) {
-    constexpr std::int64_t SMALL = 1 << 14;
+    constexpr std::int64_t SMALL = 1 << 14, LARGE = 1 << 25;   // scores; bytes of gradients that caches are not filled with
     const std::int64_t n = call.rows.n, C = call.rows.C, whole = C <= FEW ? FEW_ROWS : 1;
     const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
     const std::int64_t step = (most + whole - 1) / whole * whole;
+    Rows<T> rows = call.rows;
+    rows.past = call.out != call.scores && n * C * std::int64_t(sizeof(T)) > LARGE && rows.formula.penalty == 0;    // it is added to them
     First bad(n);
     (*pool.load())((n + step - 1) / step, threads, [&](std::int64_t k) {
         const std::int64_t i = k * step;
-        bad.found(i, kernel({part(call.rows, i, std::min(i + step, n)), call.scores + i * C, call.out ? call.out + i * C : nullptr}));
+        bad.found(i, kernel({part(rows, i, std::min(i + step, n)), call.scores + i * C, call.out ? call.out + i * C : nullptr}));
     });
     return bad.row();
 }

@@ -1,6 +1,7 @@
 // The row formula of rule.hpp for rows of many classes: the lanes run along the classes of one row, which stays in the
-// first-level cache through three sweeps (maximum, or whether the scores are small; exponentials and their sum; gradient). Gradients
-// stored past the caches were a quarter slower; asking for their lines ahead changed nothing.
+// first-level cache through its sweeps (maximum, unless the scores are small; exponentials and their sum; gradient). The terms lie where the
+// gradient goes, or, where that goes past the caches, in a row of their own; with such a row for all, rows of 32 bytes a vector were up to a
+// fifth slower. Asking for the lines of the gradient ahead changed nothing.
 #pragma once
 
 #include "rule.hpp"
@@ -75,7 +76,8 @@ template <class T, class Heat>
 class Many {
    public:
     explicit Many(const Rule<T> &rule)
-        : rule(rule), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest), label_shares(rule.base, rule.spread ? rule.C : 0),
+        : rule(rule), slope(rule.rows.formula.slope), heat(slope, rule.rows.formula.slope_rest),
+          label_shares(rule.base, rule.spread ? rule.C : 0), past(WIDTH == 64 && rule.rows.past), scratch(past ? rule.C : 0),
           a(rule.spread ? rule.C : 0), x(rule.mapped ? rule.C : 0), lo(rule.mapped ? rule.C : 0) {
         if (rule.spread)
             for (std::int64_t j = 0; j < rule.C; j++) a[j] = rule.base[j];
@@ -85,9 +87,15 @@ class Many {
 
     // Row i: its loss, and its gradient in g if there is one; false if the row has no softmax.
     bool operator()(std::int64_t i, const T *z, T *g) {
+        terms = g && past ? scratch : g;
         if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
         if (rule.mapped) return mapped(i, z, g);
-        if (!rule.spread && all_small(z, rule.C, heat)) return small(i, rule.rows.labels[i], z, g);
+        if (!rule.spread) {
+            const std::int64_t y = rule.rows.labels[i];
+            const double own = double(z[y]);        // now: the sum may write over the scores
+            Split e;
+            if (are_small(z, y, g, e)) return small(i, y, own, g, e);
+        }
         const T m = maximum(z, rule.C);
         return m > -INFINITE && m < INFINITE && formula(i, Given<T, Heat>{z, z + rule.C, all(m), heat}, g, double(m));
     }
@@ -97,7 +105,18 @@ class Many {
     const double slope;
     const Heat heat;
     const LabelShares<T> label_shares;
-    Buffer<T> a, x, lo;
+    const bool past;
+    Buffer<T> scratch, a, x, lo;
+    T *terms = nullptr;
+    bool expected = true;
+
+    // Whether the row's scores are small; then e has its sums. A row after one whose scores are small is taken to be so too, and seen to be
+    // when its terms are there, unless they lie over the scores: a sweep is saved.
+    bool are_small(const T *z, std::int64_t y, const T *g, Split &e) {
+        if ((z == g || !expected) && !all_small(z, rule.C, heat)) return false;
+        e = g ? split_of<true, T>(z, z + rule.C, rule.C, y, heat, terms) : split_of<false, T>(z, z + rule.C, rule.C, y, heat, terms);
+        return expected = e.small;
+    }
 
     bool mapped(std::int64_t i, const T *z, T *g) {
         const std::int64_t y = rule.rows.labels ? rule.rows.labels[i] : -1;
@@ -134,22 +153,22 @@ class Many {
     bool apart(std::int64_t i, std::int64_t y, const T *z, T *g) {
         const double own = rule.rows.moved[3 * i];
         if (!(own < INFINITE)) return false;
-        if (sizeof(T) == 4 && all_small(z, rule.C, heat)) {     // relative to their own sum, whose logarithm has the digits of d in floats
-            const Split e = split(z, y, g);
+        Split e;
+        if (sizeof(T) == 4 && are_small(z, y, g, e)) {      // relative to their own sum, whose logarithm has the digits of d in floats
             const double level = __builtin_log(e.others), rest = slope * rule.rows.moved[3 * i + 1] + rule.rows.formula.slope_rest * own;
             return e.others >= 0 && beside(i, y, g, {level, 0.0, e.others}, {slope * own - level + rest, 0.0});
         }
         const T m = highest_but(y, z);
         if (!(m < INFINITE)) return false;
         if (!(m > -INFINITE)) return alone(i, y, z, g);
-        const Sums e = sums(Others<T, Heat>{{z, z + rule.C, all(m), heat}, y}, g);
-        return e.others >= 0 && beside(i, y, g, {slope * double(m), e.s(), e.c}, difference(i, own, double(m)));
+        const Sums sum = sums(Others<T, Heat>{{z, z + rule.C, all(m), heat}, y}, g);
+        return sum.others >= 0 && beside(i, y, g, {slope * double(m), sum.s(), sum.c}, difference(i, own, double(m)));
     }
 
-    // The others' terms in g, which are relative to e^level, add up to c (1 + s).
+    // The others' terms, which are relative to e^level, add up to c (1 + s).
     struct Aside { double level, s, c; };
     struct Difference { double hi, lo; };
-    bool beside(std::int64_t i, std::int64_t y, T *g, Aside others, Difference d) const {
+    bool beside(std::int64_t i, std::int64_t y, T *g, Aside others, Difference d) {
         const bool top = d.hi > 0;
         const double s = others.s, O = 1 + s, ay = double(rule.keep[y]);
         const double e = __builtin_exp(top ? -d.hi : d.hi) * (top ? 1 - d.lo : 1 + d.lo);      // relative to the larger of both
@@ -158,8 +177,8 @@ class Many {
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (top ? log_sum : log_sum - d.hi), others.level + (top ? d.hi : 0.0) + log_sum);
         if (!g) return true;
         const double step = rule.step(i) * it.factor * ay;
-        multiply(g, 1 / others.c, (step + it.lift) * (top ? e : 1.0) / sum);
-        g[y] = T((it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i));
+        const double at_y = (it.lift * (top ? 1.0 : e) / sum - step * wrong) * rule.label_slope(i);
+        put_terms(g, 1 / others.c, (step + it.lift) * (top ? e : 1.0) / sum, {y, T(at_y)});
         return true;
     }
 
@@ -190,27 +209,43 @@ class Many {
         return {hi, __builtin_fma(slope, far, -hi) + slope * (rest + rule.rows.moved[3 * i + 1]) + rule.rows.formula.slope_rest * far};
     }
 
-    template <class Row> Sums sums(Row row, T *g) const {
-        return g ? sums_of<true, T>(row, g, rule.C) : sums_of<false, T>(row, g, rule.C);
+    template <class Row> Sums sums(Row row, const T *g) {
+        return g ? sums_of<true, T>(row, terms, rule.C) : sums_of<false, T>(row, terms, rule.C);
     }
 
-    void multiply(T *g, T by) const {
-        const Vec<T> factor = all(by);
+    // g_j = f(j, part), by vectors, but g of the classes that have an entry.
+    struct Entry { std::int64_t j; T g; };
+    template <class F, class... Entries> INLINE void put(T *g, F f, Entries... entries) const {
+        if (past) return put_past(g, f, entries...);
         sweep_by<T, 4>(rule.C, [&](std::int64_t j, auto part, auto size) {
-            for (T *to = g + j, *end = to + size.value * LANES<T>; to < end; to += LANES<T>) part.store(to, part.load(to, T(0)) * factor);
+            for (int i = 0; i < size.value * LANES<T>; i += LANES<T>) part.store(g + j + i, f(j + i, part));
         });
+        ((g[entries.j] = entries.g), ...);
     }
 
-    // By both, one after the other where their product is no normal number.
-    void multiply(T *g, double a, double b) const {
+    // The same past the caches: what is stored so is written once, entries and all.
+    template <class F, class... Entries> INLINE void put_past(T *g, F f, Entries... entries) const {
+        constexpr int L = LANES<T>;
+        const auto with = [&](std::int64_t j, auto part) {
+            Vec<T> v = f(j, part);
+            ((v = numbered<T>() == typename Lane<T>::Int(entries.j - j) ? all(entries.g) : v), ...);
+            return v;
+        };
+        std::int64_t j = L - std::int64_t(reinterpret_cast<std::uintptr_t>(g) / sizeof(T)) % L;     // C is more than two vectors
+        const Part<T> head{int(j)}, tail{int((rule.C - j) % L)};
+        head.store(g, with(0, Whole<T>{}));
+        for (; j + L <= rule.C; j += L) store_past(g + j, with(j, Whole<T>{}));
+        if (tail.n) tail.store(g + j, with(j, tail));
+    }
+
+    // g_j = e_j by, by a and b one after the other where their product is no normal number.
+    void put_terms(T *g, double a, double b, Entry own) {
         const double size = a * b < 0 ? -a * b : a * b, least = double(Exponent<T>::normal);
-        if (size >= least && size < 1 / least) return multiply(g, T(a * b));
-        multiply(g, T(a));
-        multiply(g, T(b));
-    }
-
-    Split split(const T *z, std::int64_t y, T *g) const {
-        return g ? split_of<true>(z, z + rule.C, rule.C, y, heat, g) : split_of<false>(z, z + rule.C, rule.C, y, heat, g);
+        const bool once = size >= least && size < 1 / least;
+        if (!once)
+            for (std::int64_t j = 0; j < rule.C; j++) terms[j] *= T(a);
+        const Vec<T> factor = all(T(once ? a * b : b));
+        put(g, [&](std::int64_t j, auto part) { return part.load(terms + j, T(0)) * factor; }, own);
     }
 
     // Writes the loss of row i, and says what its gradient is to be multiplied with.
@@ -220,7 +255,7 @@ class Many {
         return it;
     }
 
-    template <class Row> bool plain(std::int64_t i, std::int64_t y, Row row, T *g, double m) const {
+    template <class Row> bool plain(std::int64_t i, std::int64_t y, Row row, T *g, double m) {
         const Label label = row.label(y);       // now: the sum may write over the scores
         const double ay = double(rule.keep[y]);
         const Sums e = sums(row, g);
@@ -228,24 +263,21 @@ class Many {
         const double log_s = log1p_of<double>(all(e.s()))[0];
         const Around it = finish(i, ay == 0 ? 0.0 : ay * (log_s + label.below * slope), slope * m + log_s);
         if (!g) return true;
-        const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay * inverse, lift = it.lift * inverse, ey = double(g[y]);
+        const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay * inverse, lift = it.lift * inverse, ey = double(terms[y]);
         const double left = label.top ? e.others : e.c + (e.others - ey);       // c (1 + s) (1 - p_y)
-        multiply(g, T(step + lift));
-        g[y] = T(lift * ey - step * left);
+        put_terms(g, 1.0, step + lift, {y, T(lift * ey - step * left)});
         return true;
     }
 
     // l = log1p(w / e_y), w = sum_{j != y} e_j
-    bool small(std::int64_t i, std::int64_t y, const T *z, T *g) const {
-        const double own = double(z[y]), ay = double(rule.keep[y]);     // now: the sum may write over the scores
-        const Split e = split(z, y, g);
+    bool small(std::int64_t i, std::int64_t y, double own, T *g, Split e) {
+        const double ay = double(rule.keep[y]);
         if (!(e.all() >= 0)) return false;
         const double l = log1p_of<double>(all(e.others / e.own))[0];
         const Around it = finish(i, ay * l, slope * own + l);
         if (!g) return true;
         const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay;
-        multiply(g, inverse, step + it.lift);
-        g[y] = T((it.lift * e.own - step * e.others) * inverse);
+        put_terms(g, inverse, step + it.lift, {y, T((it.lift * e.own - step * e.others) * inverse)});
         return true;
     }
 
@@ -265,42 +297,34 @@ class Many {
         if (e.others >= 0) {
             const Around it = finish(i, (aim.A > 0 ? aim.A * log_s : 0.0) + cross * slope, slope * m + log_s);
             if (g && y < 0) spread_gradient(g, aim, e, rule.step(i) * it.factor, it.lift);
-            if (g && y >= 0) {
-                smoothed_gradient(g, y, aim, e, rule.step(i) * it.factor, it.lift);
-                g[y] = T(double(g[y]) * rule.label_slope(i));
-            }
+            if (g && y >= 0) smoothed_gradient(g, y, aim, e, rule.step(i) * it.factor, it.lift, rule.label_slope(i));
         }
         if (y >= 0) a[y] = rule.base[y];
         return e.others >= 0;
     }
 
     // For a label all a_j but two are base_j <= A / 2, where p_j A - a_j has the digits of p_j (A - a_j) - a_j (1 - p_j).
-    void smoothed_gradient(T *g, std::int64_t y, const Shares<T> &aim, Sums e_j, double step, double lift) const {
+    void smoothed_gradient(T *g, std::int64_t y, const Shares<T> &aim, Sums e_j, double step, double lift, double label_slope) const {
         const double inverse = 1 / e_j.all();
         const auto exact = [&](std::int64_t j) {
-            const double e = double(g[j]), p = e * inverse, left = e == e_j.c ? e_j.others * inverse : 1 - p;
+            const double e = double(terms[j]), p = e * inverse, left = e == e_j.c ? e_j.others * inverse : 1 - p;
             const double off = a[j] == aim.largest ? aim.others : aim.A - double(a[j]);
             return T((p * off - double(a[j]) * left) * step + p * lift);
         };
         const std::int64_t heaviest = label_shares.heaviest();
-        const T at_y = exact(y), at_heaviest = exact(heaviest);
         const Vec<T> factor = all(T((step * aim.A + lift) * inverse)), away = all(T(-step));
-        sweep_by<T, 4>(rule.C, [&](std::int64_t j, auto part, auto size) {
-            for (int i = 0; i < size.value * LANES<T>; i += LANES<T>)
-                part.store(g + j + i, fma(part.load(rule.base + j + i, T(0)), away, part.load(g + j + i, T(0)) * factor));
-        });
-        g[heaviest] = at_heaviest;
-        g[y] = at_y;
+        put(g, [&](std::int64_t j, auto part) { return fma(part.load(rule.base + j, T(0)), away, part.load(terms + j, T(0)) * factor); },
+            Entry{heaviest, exact(heaviest)}, Entry{y, T(double(exact(y)) * label_slope)});
     }
 
     void spread_gradient(T *g, const Shares<T> &aim, Sums e_j, double step, double lift) const {
         const Vec<T> inverse = all(T(1 / e_j.all())), largest = all(T(e_j.c)), top_left = all(T(e_j.others / e_j.all()));
         const Vec<T> A = all(T(aim.A)), rest = all(T(aim.others));
-        sweep<T>(rule.C, [&](std::int64_t j, auto part) {
-            Vec<T> e = part.load(g + j, T(0)), q = part.load(a + j, T(0)), p = e * inverse;
-            Vec<T> left = e == largest ? top_left : 1 - p;
-            Vec<T> off = q == aim.largest ? rest : A - q;
-            part.store(g + j, (p * off - q * left) * T(step) + p * T(lift));
+        put(g, [&](std::int64_t j, auto part) {
+            const Vec<T> e = part.load(terms + j, T(0)), q = part.load(a + j, T(0)), p = e * inverse;
+            const Vec<T> left = e == largest ? top_left : 1 - p;
+            const Vec<T> off = q == aim.largest ? rest : A - q;
+            return (p * off - q * left) * T(step) + p * T(lift);
         });
     }
 };

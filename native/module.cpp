@@ -114,7 +114,7 @@ static softgrad::Rows<T> rows_of(const Formula &formula, std::size_t n, std::siz
     if (formula.moves() && !labels) throw nb::value_error("labels are moved");
     if (formula.moves()) moved.resize(3 * n);
     return {formula.of(C), std::int64_t(n), std::int64_t(C), pointer(labels), pointer(targets), pointer(row_weight),
-            pointer(share), formula.moves() ? moved.data() : nullptr, scale, losses.data()};
+            pointer(share), formula.moves() ? moved.data() : nullptr, scale, losses.data(), false};
 }
 
 template <class T>
@@ -226,7 +226,7 @@ static void csr_curvature(In1<std::int64_t> indptr, In1<std::int32_t> indices, I
     softgrad::Formula plain{};
     plain.slope = 1;
     const softgrad::SparseCall<T> call{{plain, std::int64_t(indptr.shape(0)) - 1, std::int64_t(V_t.shape(1)), nullptr, P.data(),
-                                        pointer(row_weight), nullptr, nullptr, scale, nullptr},
+                                        pointer(row_weight), nullptr, nullptr, scale, nullptr, false},
                                        indptr.data(), indices.data(), data.data(), V_t.data(), v.data(),
                                        grad_coef_t.data(), grad_intercept.data()};
     const Kernels &kernels = *current;

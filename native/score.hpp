@@ -103,6 +103,7 @@ template <class T, class Heat> std::int64_t score_rows(const ScoreCall<T> &call)
         if (filled < end - i) leave_out(call, rule, i, end);
         bad = scorer(filled, Listed(filled, LANES<T>, rows, at), call.scores, call.out);
     }
+    past_is_stored();
     return bad;
 }
 

@@ -18,9 +18,10 @@ template <class T, class Heat> bool all_small(const T *z, std::int64_t C, Heat h
     return true;
 }
 
-// e^u_y, and the sum of all other e^u_j. NaN in x comes out as NaN.
+// e^u_y, and the sum of all other e^u_j, if all scores are small. NaN in x comes out as NaN.
 struct Split {
     double own, others;
+    bool small;
     double all() const { return own + others; }
 };
 
@@ -29,6 +30,7 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
     constexpr std::int64_t block = BLOCK * LANES<T>;
     constexpr int L = LANES<T>;
     Tally<T> tally;
+    Vec<T> largest{};
     T own = 0;
     for (std::int64_t b = 0; b < C; b += block) {
         Vec<T> sum{};
@@ -39,6 +41,7 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
             for (int i = 0; i < N; i++) {
                 z[i] = part.load(x + b + j + i * L, T(0));
                 u[i] = heat.high(z[i]);
+                largest = larger(magnitude(u[i]), largest);
             }
             exponentials_of_small<T>(z, u, heat, y);
             for (int i = 0; i < N; i++) {
@@ -50,7 +53,7 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
         });
         tally.add(sum);
     }
-    return {double(own), tally.sum()};
+    return {double(own), tally.sum(), everywhere(largest < Exponent<T>::small_alone)};
 }
 
 }  // namespace SOFTGRAD_ISA

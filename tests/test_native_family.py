@@ -160,6 +160,23 @@ def test_rows_agree_with_the_plain_formula(isa, name, C, dtype):
     compare(loss, rows_of(name, C, dtype, "distributions"), dtype, 64 * EPS[dtype])
 
 
+@pytest.mark.parametrize("kind", ["labels", "distributions"])
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradients_larger_than_caches_have_the_same_bits(isa, name, dtype, kind):
+    """They are stored past the caches, from the border of a line on: rows of 1003 classes begin everywhere between two borders."""
+    loss, rows = MAKERS[name](1003), rows_of(name, 1003, dtype, kind)
+    if name not in ANGLES:
+        rows.z[20:23] *= 30  # scores that are not small, between rows whose are
+    times = -(-(1 << 25) // rows.z.nbytes) + 1
+    many = Rows(np.tile(rows.z, (times, 1)), np.concatenate([rows.y] * times), np.tile(rows.r, times))
+    few_g, few_losses, g, found = np.empty_like(rows.z), np.empty(len(rows.r)), np.full_like(many.z, 7), np.empty(len(many.r))
+    schedule = schedule_for(loss, np.dtype(dtype))
+    assert schedule(loss, rows, few_g, 0.3, few_losses) == schedule(loss, many, g, 0.3, found) == -1
+    assert all(np.array_equal(part, few_g) for part in np.split(g, times))
+    assert all(np.array_equal(part, few_losses) for part in np.split(found, times))
+
+
 @pytest.mark.parametrize("C", [4, 40])
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("name", ["focal", "poly", "poly, -1", "Taylor", "generalised", "arcface", "cosface", "ldam"])
