@@ -48,7 +48,9 @@ template <class T> std::int64_t in_parts(Kernel<ScoreCall<T>> kernel, const Scor
     const std::int64_t most = std::max({n / (8 * threads), SMALL / std::max<std::int64_t>(C, 1), std::int64_t(1)});
     const std::int64_t step = (most + whole - 1) / whole * whole;
     Rows<T> rows = call.rows;
-    rows.past = call.out != call.scores && n * C * std::int64_t(sizeof(T)) > LARGE && rows.formula.penalty == 0;    // it is added to them
+    // A penalty is added to gradients that are there. Numbers of which one may lie across two lines have no border to begin at.
+    const bool bordered = reinterpret_cast<std::uintptr_t>(call.out) % sizeof(T) == 0;
+    rows.past = call.out != call.scores && n * C * std::int64_t(sizeof(T)) > LARGE && rows.formula.penalty == 0 && bordered;
     First bad(n);
     (*pool.load())((n + step - 1) / step, threads, [&](std::int64_t k) {
         const std::int64_t i = k * step;

@@ -177,6 +177,18 @@ def test_gradients_larger_than_caches_have_the_same_bits(isa, name, dtype, kind)
     assert all(np.array_equal(part, few_losses) for part in np.split(found, times))
 
 
+@pytest.mark.parametrize("dtype", EPS)
+def test_a_large_gradient_may_lie_anywhere(isa, dtype):
+    """Also where its numbers lie across words of memory, as in a mapped file behind a header."""
+    loss, rng = losses.cross_entropy(), numbers(1003)
+    z, y = rng.normal(size=(9000, 1003)).astype(dtype), rng.integers(1003, size=9000)
+    _, g = loss.value_and_grad(z, y)
+    for first in (1, dtype().itemsize, 20):
+        out = np.empty(z.nbytes + 64, np.uint8)[first : first + z.nbytes].view(dtype).reshape(z.shape)
+        loss.value_and_grad(z, y, out=out)
+        assert np.array_equal(out, g)
+
+
 @pytest.mark.parametrize("C", [4, 40])
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("name", ["focal", "poly", "poly, -1", "Taylor", "generalised", "arcface", "cosface", "ldam"])
