@@ -8,7 +8,7 @@ import zoo
 import softgrad
 from softgrad import kernels, threads, training
 from softgrad.blocks.block import Block
-from softgrad.blocks.memory import in_memory
+from softgrad.blocks.memory import count, in_memory
 from softgrad.kernels import native
 from softgrad.kernels.reference import Reference
 from softgrad.kernels.tiled import Tiled
@@ -245,6 +245,26 @@ def many_blocks(monkeypatch):
     """Small problems cut into many blocks, so that threads have something to share."""
     monkeypatch.setattr("softgrad.blocks.memory.WORK", 3e3)
     monkeypatch.setattr("softgrad.blocks.memory.ROWS", 64)
+    monkeypatch.setattr("softgrad.blocks.memory.FEW_ROWS", 64)
+
+
+@pytest.mark.parametrize(
+    ("n", "D", "C", "blocks"),
+    [
+        (200, 4000, 1000, 1),  # a block has 256 rows
+        (1000, 1024, 1000, 2),  # of three, one of two threads would do two
+        (3000, 1024, 1000, 4),
+        (20_000, 1024, 1000, 9),
+        (50_000, 1024, 100, 24),
+        (256, 768, 10, 1),
+        (50_000, 3072, 10, 51),
+        (10**6, 3072, 10, 64),
+    ],
+)
+def test_rows_are_cut_into_as_many_blocks_as_pay(n, D, C, blocks):
+    X = np.broadcast_to(np.zeros((), np.float32), (n, D))
+    assert count(X, C) == blocks
+    assert count(sp.csr_array((n, D), dtype=np.float32), C) == 1  # nothing to be shared
 
 
 @pytest.mark.usefixtures("many_blocks")

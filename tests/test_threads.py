@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from softgrad import threads as room
 
@@ -101,6 +102,23 @@ def test_limits_nest_and_end():
             raise KeyError
         assert room.count() == 5
     assert room.count() == before
+
+
+def test_threads_of_a_blas_are_given_back():
+    def now():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before = now()
+    assert before
+    with room.blas(3):
+        assert set(now()) == {3}
+        with room.blas(1), room.blas(1):
+            assert set(now()) == {1}
+        assert set(now()) == {3}
+    assert now() == before
+    with pytest.raises(RuntimeError), room.blas(3):
+        raise RuntimeError
+    assert now() == before
 
 
 def test_the_count_is_at_least_one(monkeypatch):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgrad import arrays, blocks, kernels, losses, result_memory, threads
-from softgrad.kernels.fused import compute_type
-from softgrad.losses.loss import Loss, Rows
-from softgrad.objective import LinearObjective
+from softgrad.blocks.block import AbstractRowBlocks
+from softgrad.kernels import cosine, tiled
+from softgrad.kernels.fused import Head, compute_type
+from softgrad.losses.loss import Loss
+from softgrad.objective import state_type
 from softgrad.row_source import AbstractRowSource
+from softgrad.solvers.vectors import inner
 
 
 def linear_value_and_grad(
@@ -47,26 +51,21 @@ def linear_value_and_grad(
     >>> softgrad.linear_value_and_grad([[1.0, 2.0]], [0], np.eye(2), wrt_X=True)[3].round(4)
     array([[-0.7311,  0.7311]])
     """
-    call, loss = "linear_value_and_grad", losses.cross_entropy() if loss is None else loss
+    call, loss = "linear_value_and_grad", _plain() if loss is None else loss
     rows_X, W, b = _fitting(call, X, coef, intercept, loss, wrt_X=wrt_X)
     dtype = compute_type(rows_X)
     like_scores = np.broadcast_to(np.zeros((), dtype), (rows_X.shape[0], len(W)))
     rows = loss.prepare(call, like_scores, y, sample_weight, name="y")
     dX, l2 = result_memory.empty(rows_X.shape, np.dtype(dtype)) if wrt_X else None, arrays.number(f"{call}(l2)", l2, 0)
     kernel = kernels.choose(rows_X, len(W), loss, wrt_X=wrt_X)
-
-    def over(rows: Rows) -> LinearObjective:
-        row_blocks = blocks.rows(rows_X, rows.y, rows.r, len(W), dX)
-        return LinearObjective(row_blocks, kernel, loss, W.shape, loss.total(rows), l2, True, dtype)
-
-    objective = over(rows)
-    theta = objective.join(W, b)
+    head = Head(W.astype(dtype, order=kernel.order, copy=False), b.astype(dtype), 0, 1.0)
     # one thread of BLAS, or those of a scalar product spin on into the user's next call; what inf in coef makes invalid is told below
     with threads.blas(1), np.errstate(invalid="ignore"):
-        if loss.mining is not None and not np.isnan(found := objective.losses(theta)).any():
-            objective = over(replace(rows, r=loss.mined(rows.r, found)))
-        value, gradient = objective.value_gradient(theta)
-    G, g = objective.split(gradient)
+        if loss.mining is not None and not np.isnan(found := _losses(blocks.rows(rows_X, rows.y, rows.r, len(W)), loss, head)).any():
+            rows = replace(rows, r=loss.mined(rows.r, found))
+        share = loss.weights.share(loss.total(rows))
+        total, G, g = kernel.over(blocks.rows(rows_X, rows.y, rows.r, len(W), dX), loss, head._replace(scale=share))
+        value, G = _penalised(total * share, G, W, l2)
     if not (np.isfinite(value) and np.isfinite(g).all()):
         arrays.finite_features(f"{call}(X)", rows_X, rows.r)
         arrays.finite_features(f"{call}(coef)", W)
@@ -75,6 +74,25 @@ def linear_value_and_grad(
         arrays.refuse(f"{call}(X)", rule, "scores that overflow", do)
     gradients = np.ascontiguousarray(G, W.dtype), g.astype(W.dtype)
     return (value, *gradients) if dX is None else (value, *gradients, dX)
+
+
+@cache
+def _plain() -> Loss:
+    return losses.cross_entropy()
+
+
+def _losses(rows: AbstractRowBlocks, loss: Loss, head: Head) -> NDArray[np.float64]:
+    """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""
+    of = (tiled if loss.head.linear else cosine).row_losses
+    return np.concatenate(list(rows.each(lambda block: of(block, loss, head.coef, head.intercept))))
+
+
+def _penalised(value: float, G: NDArray[Any], W: NDArray[Any], l2: float) -> tuple[float, NDArray[Any]]:
+    """Value and gradient with l2/2 |W|^2, in the type that a fit would keep them in."""
+    if l2 == 0:
+        return value, G
+    w = W.astype(state_type(W.size, G.dtype), copy=False)
+    return value + 0.5 * l2 * inner(w.ravel(), w.ravel()), G + w.dtype.type(l2) * w
 
 
 def _fitting(

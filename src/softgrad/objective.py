@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgrad.blocks.block import AbstractRowBlocks
-from softgrad.kernels import cosine, tiled
 from softgrad.kernels.fused import AbstractKernel, Head
 from softgrad.losses.loss import Loss
 from softgrad.solvers.vectors import add, inner
 
 Vector = NDArray[np.floating]
+
+
+def state_type(size: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Float64, but float32 where a pass is in float32 and the pairs of L-BFGS would be hundreds of megabytes."""
+    return np.dtype(np.float32 if size > 1 << 18 and dtype == np.float32 else np.float64)
 
 
 @dataclass
@@ -49,9 +53,7 @@ class LinearObjective:
 
     @property
     def state_type(self) -> np.dtype[Any]:
-        """Float64, but float32 where a pass is in float32 and the pairs of L-BFGS would be hundreds of megabytes."""
-        large = self.shape[0] * self.shape[1] > 1 << 18
-        return np.dtype(np.float32 if large and self.dtype == np.float32 else np.float64)
+        return state_type(self.shape[0] * self.shape[1], self.dtype)
 
     def split(self, theta: Vector) -> tuple[Vector, Vector]:
         """Views of W (C, D) and beta (C,)."""
@@ -73,11 +75,6 @@ class LinearObjective:
     def value_gradient(self, theta: Vector) -> tuple[float, Vector]:
         self.passes += 1
         return self.finish(theta, *self.kernel.over(self.rows, self.loss, self.head(theta)))
-
-    def losses(self, theta: Vector) -> NDArray[np.float64]:
-        """L_i of every row that counts, else 0: N floats; NaN where scores are not finite."""
-        head, of = self.head(theta), (tiled if self.loss.head.linear else cosine).row_losses
-        return np.concatenate(list(self.rows.each(lambda block: of(block, self.loss, head.coef, head.intercept))))
 
     def head(self, theta: Vector, fold: int = 0) -> Head:
         """What a pass takes: coefficients for raw features, in the type of the pass."""

@@ -159,10 +159,10 @@ def every(part: Callable[[A], B], items: Sequence[A]) -> list[B]:
 
 
 @lru_cache(maxsize=2)
-def _blas(with_scipy: bool) -> Any:  # noqa: ARG001 - SciPy brings a BLAS of its own, which has to be found once it is loaded
+def _blas(with_scipy: bool) -> list[Any]:  # noqa: ARG001 - SciPy brings a BLAS of its own, which has to be found once it is loaded
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 @contextlib.contextmanager
@@ -170,7 +170,15 @@ def blas(n: int) -> Iterator[None]:
     """BLAS on n threads inside the block.
 
     On one, wherever our own threads share the work: bits must not depend on their number, and the threads of a BLAS that has just finished
-    spin for a tenth of a second on the processors that ours need.
+    spin for a tenth of a second on the processors that ours need. (threadpoolctl's own `limit` describes every library first, which takes
+    as long as a loss and its gradient on 50 rows.)
     """
-    with _blas("scipy.linalg" in sys.modules).limit(limits=n, user_api="blas"):
+    before = [(library, library.num_threads) for library in _blas("scipy.linalg" in sys.modules)]
+    others = [(library, count) for library, count in before if count not in (n, None)]
+    for library, _ in others:
+        library.set_num_threads(n)
+    try:
         yield
+    finally:
+        for library, count in others:
+            library.set_num_threads(count)

@@ -75,9 +75,14 @@ def _name(part: Any) -> str:
 
 
 def options(loss: Loss) -> Options | None:
-    """What the compiled rows are to do; None for a loss that has a part which they do not know."""
+    """What the compiled rows are to do; None if there are none, or for a loss that has a part which they do not know."""
+    return None if module is None else _options(loss)
+
+
+@lru_cache(maxsize=64)
+def _options(loss: Loss) -> Options | None:
     curve, link = _name(loss.curve), _name(loss.link)
-    if module is None or curve not in CURVES or link not in LINKS or loss.targets.kept is None or loss.weights.many:
+    if curve not in CURVES or link not in LINKS or loss.targets.kept is None or loss.weights.many:
         return None
     slope, shift, margin = Fraction(1), 0.0, Margin()
     for phi in loss.scores:
