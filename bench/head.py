@@ -18,6 +18,8 @@ SMALL = (2000, 192, 10)
 TINY = (64, 16, 3)
 CLASSES = ((50_000, 1024, 100), (20_000, 1024, 1000))
 CLASSES_SMALL = ((1000, 64, 50), (500, 64, 200))
+BATCHES = ((64, 768, 10), (256, 768, 100), (3000, 1024, 1000))
+BATCHES_SMALL = ((16, 64, 10), (32, 64, 40))
 
 
 def sides(shape: tuple[int, int, int], who: tuple[str, ...]) -> Sides:
@@ -74,6 +76,14 @@ def run_classes(small: bool) -> Iterator[Row]:
         who = ("softgrad", "scikit-learn")
         m = measure(sides, {"shape": shape, "who": who}, {"shape": TINY, "who": who}, 2 if small else 9)
         yield faster(f"head {_text(shape)} float32", m["softgrad"], m["scikit-learn"], 1.3)
+
+
+def run_batches(small: bool) -> Iterator[Row]:
+    """Few rows, as in a training by batches or with few labels: what stands around the pass counts."""
+    for shape in BATCHES_SMALL if small else BATCHES:
+        who = ("softgrad", "torch")
+        m = measure(sides, {"shape": shape, "who": who}, {"shape": TINY, "who": who}, 2 if small else 15)
+        yield faster(f"head {_text(shape)} float32", m["softgrad"], m["torch"], None)
 
 
 def _text(shape: tuple[int, int, int]) -> str:

@@ -22,6 +22,7 @@ WORKS = (
     Work("start", "import time; softgrad fit digits end to end", start.run),
     Work("head", "loss + gradient 50000 x 3072 x 10: scikit-learn, torch, bytes, physical limits", head.run),
     Work("head-classes", "loss + gradient with 100 and 1000 classes: scikit-learn", head.run_classes),
+    Work("head-batches", "loss + gradient of few rows: torch", head.run_batches),
     Work("scores", "cross-entropy + gradient on scores, new array and out=: torch", scores.run),
     Work("entmax", "entmax 1.5 + gradient on scores 20000 x 1000: the entmax package", scores.run_entmax),
     Work("family", "smoothed, class-weighted, focal and margin losses + gradient on scores: our plain cross-entropy, torch", family.run),

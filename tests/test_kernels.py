@@ -251,12 +251,14 @@ def many_blocks(monkeypatch):
 @pytest.mark.parametrize(
     ("n", "D", "C", "blocks"),
     [
-        (200, 4000, 1000, 1),  # a block has 256 rows
+        (200, 4000, 1000, 1),  # half a block would have less than 128 rows
+        (256, 768, 100, 2),
+        (1000, 768, 10, 2),
+        (1437, 64, 10, 1),  # done before another thread has woken
         (1000, 1024, 1000, 2),  # of three, one of two threads would do two
         (3000, 1024, 1000, 4),
         (20_000, 1024, 1000, 9),
         (50_000, 1024, 100, 24),
-        (256, 768, 10, 1),
         (50_000, 3072, 10, 51),
         (10**6, 3072, 10, 64),
     ],

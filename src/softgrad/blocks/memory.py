@@ -14,8 +14,7 @@ from softgrad.blocks.block import AbstractRowBlocks, Block, Whole, cut, edges
 
 WORK = 3e7  # multiplications of a block, one direction: about 3 ms, a hundred times what starting it costs
 ROWS = 2048  # adding a block's gradient must cost little beside making it, also for many threads: at least so many (dense) rows,
-FEW_ROWS = 256  # or so many for few classes, whose gradient is small, and of little data, which few threads share
-FEW = 4  # blocks of little data: 3000 x 1024 x 1000 in 80 ms and not 150 on two threads
+FEW_ROWS = 256  # or so many for few classes, whose gradient is small
 MOST = 64  # blocks: enough for a large machine's threads
 
 
@@ -43,9 +42,14 @@ def count(X: Any, n_classes: int) -> int:
     n, d = X.shape
     cells = X.nnz if hasattr(X, "nnz") else n * d
     dense_rows = cells / max(d, 1)  # sparse rows make as much gradient as dense ones, with less work
-    stretches = dense_rows / FEW_ROWS if n_classes <= 32 else max(dense_rows / ROWS, min(dense_rows / FEW_ROWS, FEW))
-    found = max(1, int(min(cells * n_classes / WORK, stretches, MOST)))
+    work, least = cells * n_classes / WORK, ROWS if n_classes > 32 else FEW_ROWS
+    found = max(1, int(max(min(work, dense_rows / least, MOST), min(10 * work, _of_few(dense_rows)))))
     return found if found >= 8 else 1 << found.bit_length() - 1  # with three blocks one of two threads stands still half of the time
+
+
+def _of_few(rows: float) -> float:
+    """Blocks of a little data, which few threads share: on two of them 3000 x 1024 x 1000 took 150 ms in one block, 80 in two or four."""
+    return max(min(2 * rows / FEW_ROWS, 2), min(rows / FEW_ROWS, 4))
 
 
 def in_memory(X: Any, y: NDArray[Any], r: NDArray[np.float64], n_classes: int, out: NDArray[Any] | None = None) -> MemoryRows:

@@ -232,7 +232,7 @@ class OnePass(AbstractKernel):
     def over(self, rows: AbstractRowBlocks, loss: Loss, head: Head) -> Sums:
         """All blocks in one call: between two calls a thread stood still for 0.2 ms, and a block takes 3. Rows in files are read in it."""
         with rows.whole() as whole:
-            found = None if whole is None or len(whole.edges) == 2 or head.coef.size > LONG else _all_blocks(whole, loss, head)
+            found = None if whole is None or head.coef.size > LONG else _all_blocks(whole, loss, head)
         return super().over(rows, loss, head) if found is None else found
 
 
