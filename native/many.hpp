@@ -90,11 +90,12 @@ class Many {
         terms = g && past ? scratch : g;
         if (rule.rows.moved && !rule.spread) return apart(i, rule.rows.labels[i], z, g);
         if (rule.mapped) return mapped(i, z, g);
-        if (!rule.spread) {
+        if (rule.rows.labels) {
             const std::int64_t y = rule.rows.labels[i];
             const double own = double(z[y]);        // now: the sum may write over the scores
             Split e;
-            if (are_small(z, y, g, e)) return small(i, y, own, g, e);
+            if (!rule.spread && are_small(z, y, g, e)) return small(i, y, own, g, e);
+            if (rule.spread && mostly_label(y) && are_small(z, y, g, e, Distances<T>(rule.base, z[y]))) return smoothed(i, y, own, g, e);
         }
         const T m = maximum(z, rule.C);
         return m > -INFINITE && m < INFINITE && formula(i, Given<T, Heat>{z, z + rule.C, all(m), heat}, g, double(m));
@@ -112,9 +113,9 @@ class Many {
 
     // Whether the row's scores are small; then e has its sums. A row after one whose scores are small is taken to be so too, and seen to be
     // when its terms are there, unless they lie over the scores: a sweep is saved.
-    bool are_small(const T *z, std::int64_t y, const T *g, Split &e) {
+    template <class Aside = NoAside<T>> bool are_small(const T *z, std::int64_t y, const T *g, Split &e, Aside aside = {}) {
         if ((z == g || !expected) && !all_small(z, rule.C, heat)) return false;
-        e = g ? split_of<true, T>(z, z + rule.C, rule.C, y, heat, terms) : split_of<false, T>(z, z + rule.C, rule.C, y, heat, terms);
+        e = g ? split_of<true, T>(z, z + rule.C, rule.C, y, heat, terms, aside) : split_of<false, T>(z, z + rule.C, rule.C, y, heat, terms, aside);
         return expected = e.small;
     }
 
@@ -238,10 +239,14 @@ class Many {
         if (tail.n) tail.store(g + j, with(j, tail));
     }
 
+    static bool is_normal(double x) {
+        const double size = x < 0 ? -x : x, least = double(Exponent<T>::normal);
+        return size >= least && size < 1 / least;
+    }
+
     // g_j = e_j by, by a and b one after the other where their product is no normal number.
     void put_terms(T *g, double a, double b, Entry own) {
-        const double size = a * b < 0 ? -a * b : a * b, least = double(Exponent<T>::normal);
-        const bool once = size >= least && size < 1 / least;
+        const bool once = is_normal(a * b);
         if (!once)
             for (std::int64_t j = 0; j < rule.C; j++) terms[j] *= T(a);
         const Vec<T> factor = all(T(once ? a * b : b));
@@ -278,6 +283,33 @@ class Many {
         if (!g) return true;
         const double inverse = 1 / e.all(), step = rule.step(i) * it.factor * ay;
         put_terms(g, inverse, step + it.lift, {y, T((it.lift * e.own - step * e.others) * inverse)});
+        return true;
+    }
+
+    // Whether the label has at least half of A, so that in  l = A log1p(w / e_y) + slope sum_j base_j (x_y - x_j)  the sum, where it is negative,
+    // takes at most half of what stands before it.
+    bool mostly_label(std::int64_t y) const {
+        const T ay = rule.base[y] + rule.keep[y];
+        const Shares<T> aim = label_shares(y, ay);
+        return aim.largest == ay && aim.others <= double(ay) && slope > 1e-30;   // or distances of small scores overflow
+    }
+
+    bool smoothed(std::int64_t i, std::int64_t y, double own, T *g, Split e) {
+        if (!(e.all() >= 0)) return false;
+        a[y] = rule.base[y] + rule.keep[y];
+        const Shares<T> aim = label_shares(y, a[y]);
+        const double l = log1p_of<double>(all(e.others / e.own))[0];
+        const Around it = finish(i, aim.A * l + e.aside * slope, slope * own + l);
+        if (g) {
+            const double step = rule.step(i) * it.factor, inverse = 1 / e.all();
+            Sums sums{e.others, e.own};
+            if (!is_normal((step * aim.A + it.lift) * inverse)) {
+                for (std::int64_t j = 0; j < rule.C; j++) terms[j] *= T(inverse);
+                sums = {e.others * inverse, double(terms[y])};
+            }
+            smoothed_gradient(g, y, aim, sums, step, it.lift, 1.0);
+        }
+        a[y] = rule.base[y];
         return true;
     }
 

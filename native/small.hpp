@@ -18,15 +18,33 @@ template <class T, class Heat> bool all_small(const T *z, std::int64_t C, Heat h
     return true;
 }
 
-// e^u_y, and the sum of all other e^u_j, if all scores are small. NaN in x comes out as NaN.
+// e^u_y, and the sum of all other e^u_j, if all scores are small; what an Aside adds up of the scores. NaN in x comes out as NaN.
 struct Split {
-    double own, others;
+    double own, others, aside;
     bool small;
     double all() const { return own + others; }
 };
 
+// Nothing, or sum_j b_j (own - x_j).
+template <class T> struct NoAside {
+    template <class P> INLINE void see(std::int64_t, Vec<T>, P) {}
+    INLINE void end_block() {}
+    double sum() const { return 0; }
+};
+template <class T> struct Distances {
+    const T *b;
+    Vec<T> own;
+    Vec<T> block{};
+    Tally<T> tally{};
+    Distances(const T *b, T own) : b(b), own(all(own)) {}
+    template <class P> INLINE void see(std::int64_t j, Vec<T> x, P part) { block = fma(part.load(b + j, T(0)), own - x, block); }
+    INLINE void end_block() { tally.add(block), block = Vec<T>{}; }
+    double sum() const { return tally.sum(); }
+};
+
 // KEEP: the terms go to e. `next` is what to ask for meanwhile.
-template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *next, std::int64_t C, std::int64_t label, Heat heat, T *e) {
+template <bool KEEP, class T, class Heat, class Aside>
+Split split_of(const T *x, const T *next, std::int64_t C, std::int64_t label, Heat heat, T *e, Aside aside) {
     constexpr std::int64_t block = BLOCK * LANES<T>;
     constexpr int L = LANES<T>;
     Tally<T> tally;
@@ -42,6 +60,7 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
                 z[i] = part.load(x + b + j + i * L, T(0));
                 u[i] = heat.high(z[i]);
                 largest = larger(magnitude(u[i]), largest);
+                aside.see(b + j + i * L, z[i], part);
             }
             exponentials_of_small<T>(z, u, heat, y);
             for (int i = 0; i < N; i++) {
@@ -52,8 +71,9 @@ template <bool KEEP, class T, class Heat> Split split_of(const T *x, const T *ne
             for (int i = 0; i < N; i++) sum += y[i];
         });
         tally.add(sum);
+        aside.end_block();
     }
-    return {double(own), tally.sum(), everywhere(largest < Exponent<T>::small_alone)};
+    return {double(own), tally.sum(), aside.sum(), everywhere(largest < Exponent<T>::small_alone)};
 }
 
 }  // namespace SOFTGRAD_ISA
