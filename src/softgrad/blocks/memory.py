@@ -43,12 +43,17 @@ def count(X: Any, n_classes: int) -> int:
     cells = X.nnz if hasattr(X, "nnz") else n * d
     dense_rows = cells / max(d, 1)  # sparse rows make as much gradient as dense ones, with less work
     work, least = cells * n_classes / WORK, ROWS if n_classes > 32 else FEW_ROWS
+    # a tenth of WORK for the few: the alternative is one thread for all
     found = max(1, int(max(min(work, dense_rows / least, MOST), min(10 * work, _of_few(dense_rows)))))
     return found if found >= 8 else 1 << found.bit_length() - 1  # with three blocks one of two threads stands still half of the time
 
 
 def _of_few(rows: float) -> float:
-    """Blocks of a little data, which few threads share: on two of them 3000 x 1024 x 1000 took 150 ms in one block, 80 in two or four."""
+    """Blocks of a little data, which few threads share: two from FEW_ROWS rows on, four from as many for each.
+
+    With eight, adding them up costs more than it saves. On two threads 3000 x 1024 x 1000 took 150 ms in one block, 80 in two or four, 128
+    in eight.
+    """
     return max(min(2 * rows / FEW_ROWS, 2), min(rows / FEW_ROWS, 4))
 
 
