@@ -14,9 +14,8 @@ from softgrad.blocks.block import AbstractRowBlocks
 from softgrad.kernels import cosine, tiled
 from softgrad.kernels.fused import Head, compute_type
 from softgrad.losses.loss import Loss
-from softgrad.objective import state_type
+from softgrad.objective import penalise, state_type
 from softgrad.row_source import AbstractRowSource
-from softgrad.solvers.vectors import inner
 
 
 def linear_value_and_grad(
@@ -91,8 +90,9 @@ def _penalised(value: float, G: NDArray[Any], W: NDArray[Any], l2: float) -> tup
     """Value and gradient with l2/2 |W|^2, in the type that a fit would keep them in."""
     if l2 == 0:
         return value, G
-    w = W.astype(state_type(W.size, G.dtype), copy=False)
-    return value + 0.5 * l2 * inner(w.ravel(), w.ravel()), G + w.dtype.type(l2) * w
+    dtype = state_type(W.size, G.dtype)
+    G = np.ascontiguousarray(G, dtype)
+    return penalise(value, G.ravel(), l2, np.ascontiguousarray(W, dtype).ravel()), G
 
 
 def _fitting(

@@ -27,6 +27,12 @@ def state_type(size: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if size > 1 << 18 and dtype == np.float32 else np.float64)
 
 
+def penalise(value: float, gradient: Vector, l2: float, w: Vector) -> float:
+    """value + l2/2 |w|^2; its part of the gradient is added in place."""
+    add(gradient, l2, w)
+    return value + 0.5 * l2 * inner(w, w)
+
+
 @dataclass
 class LinearObjective:
     """Mean loss of a linear head over rows, plus the penalty, as a function of one vector theta = (W in `order`, beta)."""
@@ -88,10 +94,8 @@ class LinearObjective:
             g = np.zeros_like(g)
         elif self.mu is not None:
             G -= np.outer(g, self.mu)
-        gradient = self.join(G, g)
-        flat = theta[: G.size]
-        add(gradient[: G.size], self.l2, flat)
-        return float(value) * self.loss.weights.share(self.total) + 0.5 * self.l2 * inner(flat, flat), gradient
+        gradient, CD = self.join(G, g), G.size
+        return penalise(float(value) * self.loss.weights.share(self.total), gradient[:CD], self.l2, theta[:CD]), gradient
 
     def norm(self, gradient: Vector) -> float:
         """Max-norm of the gradient by the user's coef and intercept: dW = dW_centred + dbeta mu'."""
