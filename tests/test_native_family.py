@@ -251,7 +251,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, C, monkeypatch):
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("C", [5, 40])
+@pytest.mark.parametrize("C", [5, 40, 101])
 @pytest.mark.parametrize("name", MAKERS)
 def test_fused_heads_run_all_but_margins(name, C):
     loss, rng = MAKERS[name](C), numbers(C)
@@ -260,7 +260,7 @@ def test_fused_heads_run_all_but_margins(name, C):
     sparse = pytest.importorskip("scipy.sparse").csr_matrix(dense)
     for X in (dense, sparse):
         kernel = kernels.choose(X, C, loss)
-        expected = "tiled" if name in MARGINS or (C > native.FEW and X is dense) else "one_pass" if X is dense else "csr"
+        expected = "tiled" if name in MARGINS or (C > native.most_classes(X) and X is dense) else "one_pass" if X is dense else "csr"
         assert kernel.name == expected
         block = Block(X, rng.integers(C, size=67), np.full(67, 1.5))
         value, G, g = kernel.sums(block, loss, coef, b, 0.3)

@@ -72,7 +72,7 @@ def assert_head(found, truth, X, eps):
 
 
 @pytest.mark.parametrize("D", [1, 3, 17, 64, 100, 3072])
-@pytest.mark.parametrize("C", [1, 2, 7, 10, 33])
+@pytest.mark.parametrize("C", [1, 2, 7, 10, 33, 100])
 @pytest.mark.parametrize("kind", STORED)
 def test_head_agrees_with_float64(isa, kind, C, D):
     rng = np.random.default_rng([C, D])

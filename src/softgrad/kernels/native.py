@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 
 from softgrad import threads
 from softgrad.blocks.block import LONG, AbstractRowBlocks, Block, Whole
-from softgrad.kernels.fused import AbstractKernel, Head, Sums
+from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type
 from softgrad.losses.loss import Loss, Rows, Schedule, schedules, shared_out
 from softgrad.losses.weights import are_ones
 
 ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
 LINKS, MARGINS = ("Softmax", "Entmax"), ("AngularMargin", "SphereMargin", "LabelMargin")  # as native/call.hpp names them
-FEW = 32  # classes up to which one pass in registers beats two matrix products
+FEW = 32  # classes up to which one pass in registers beats two matrix products,
+MORE = {"avx2": 48, "avx512": 100}  # and where it still does as long as coef is at most so many bytes (docs/decisions/0013):
+COEF = 400 << 10
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -208,6 +210,12 @@ def _without_margin(loss: Loss) -> str:
     return "" if able else "runs softmax and entmax losses of a linear head without margins"
 
 
+def most_classes(X: Any) -> int:
+    """Up to how many classes one pass over X in registers is faster than two matrix products."""
+    more = MORE.get(module.isa(), FEW)  # type: ignore[union-attr] - asked where there is a module
+    return max(FEW, min(more, COEF // max(1, X.shape[1] * compute_type(X).itemsize)))
+
+
 class OnePass(AbstractKernel):
     """Each row of X is read once: scores, loss and gradient of a small tile of rows while they are in cache."""
 
@@ -219,8 +227,8 @@ class OnePass(AbstractKernel):
             return "no compiled kernels"
         if hasattr(X, "indptr") or X.dtype not in (np.float64, np.float32, np.float16, np.uint8):
             return f"takes dense float64, float32, float16 or uint8 rows, not {X.dtype}"
-        if n_classes > FEW:
-            return f"is made for at most {FEW} classes"
+        if n_classes > (most := most_classes(X)):
+            return f"is made for at most {most} classes of so many features"
         return _without_margin(loss)
 
     def sums(self, block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[Any], scale: float) -> Sums:
