@@ -260,7 +260,8 @@ def test_fused_heads_run_all_but_margins(name, C):
     sparse = pytest.importorskip("scipy.sparse").csr_matrix(dense)
     for X in (dense, sparse):
         kernel = kernels.choose(X, C, loss)
-        expected = "tiled" if name in MARGINS or (C > native.most_classes(X) and X is dense) else "one_pass" if X is dense else "csr"
+        fused = "csr" if X is sparse else "one_pass" if C in range(native.most_classes(X) + 1) else "tiled"
+        expected = "tiled" if name in MARGINS else fused
         assert kernel.name == expected
         block = Block(X, rng.integers(C, size=67), np.full(67, 1.5))
         value, G, g = kernel.sums(block, loss, coef, b, 0.3)
