@@ -93,6 +93,7 @@ class LinearObjective:
         if not self.fit_intercept:
             g = np.zeros_like(g)
         elif self.mu is not None:
+            G = G.astype(np.float64, copy=False)
             G -= np.outer(g, self.mu)
         gradient, CD = self.join(G, g), G.size
         return penalise(float(value) * self.loss.weights.share(self.total), gradient[:CD], self.l2, theta[:CD]), gradient
