@@ -113,6 +113,7 @@ struct Kernels {
     std::int64_t (*sparse_double)(const SparseCall<double> &);
     std::int64_t (*sparse_curvature_float)(const SparseCall<float> &);  // coef_t as directions, rows.targets as probabilities
     std::int64_t (*sparse_curvature_double)(const SparseCall<double> &);
+    void (*widen_halves)(const void *x, std::int64_t count, float *to);
 };
 
 }  // namespace softgrad

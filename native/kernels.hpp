@@ -17,6 +17,7 @@ const softgrad::Kernels kernels = {
     score<float>, score<double>,
     head<float, float>, head<double, double>, head<float, Byte>, head<float, Half>, head<float, Brain>,
     sparse<float>, sparse<double>, sparse_curvature<float>, sparse_curvature<double>,
+    widen_halves,
 };
 
 }  // namespace SOFTGRAD_ISA

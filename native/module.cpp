@@ -235,6 +235,13 @@ static void csr_curvature(In1<std::int64_t> indptr, In1<std::int32_t> indices, I
     else kernels.sparse_curvature_double(call);
 }
 
+static void of_halves(AnyX X, Out2<float> out) {
+    if (X.dtype().bits != 16 || X.shape(0) != out.shape(0) || X.shape(1) != out.shape(1)) throw nb::type_error("of_halves: (n, D) halves and floats");
+    const Kernels &kernels = *current;
+    nb::gil_scoped_release released;
+    kernels.widen_halves(X.data(), std::int64_t(X.size()), out.data());
+}
+
 #define ROW_ARGUMENTS                                                                                                        \
     nb::arg("formula"), nb::arg("labels").none(), nb::arg("targets").none(), nb::arg("row_weight").none(),                    \
         nb::arg("share").none(), nb::arg("scale"), nb::arg("losses").noconvert()
@@ -273,6 +280,7 @@ NB_MODULE(_native, m) {
     });
     m.def("use", &use, nb::arg("isa"));
     m.attr("UNREADABLE") = UNREADABLE;
+    m.def("of_halves", &of_halves, nb::arg("X").noconvert(), nb::arg("out").noconvert());
     m.def("forget_threads", [] { softgrad::pool = new softgrad::Pool; });
     m.def("curves", [] { return std::vector<std::string>(std::begin(softgrad::CURVES), std::end(softgrad::CURVES)); });
     using Column = std::optional<In1<double>>;

@@ -45,18 +45,19 @@ INLINE Floats numbers(const Half *x) {
 }
 #endif
 
-// A row of count numbers as T, followed by zeros up to length (a multiple of LANES).
-template <class T, class S> void unpack(const S *x, T *row, std::int64_t count, std::int64_t length) {
+template <class T, class S> void widen(const S *x, std::int64_t count, T *to) {
     constexpr int L = LANES<T>;
-    std::int64_t d = 0;
-    for (; d + L <= count; d += L) store(row + d, numbers(x + d));
-    if (d < count) {
-        S last[L] = {};
-        for (std::int64_t i = 0; d + i < count; i++) last[i] = x[d + i];
-        store(row + d, numbers(last));
-        d += L;
-    }
-    for (; d < length; d += L) store(row + d, Vec<T>{});
+    std::int64_t i = 0;
+    for (; i + L <= count; i += L) store(to + i, numbers(x + i));
+    if (i == count) return;
+    S last[L] = {};
+    T wide[L];
+    __builtin_memcpy(last, x + i, (count - i) * sizeof(S));
+    store(wide, numbers(last));
+    __builtin_memcpy(to + i, wide, (count - i) * sizeof(T));
 }
+
+// halves, as the door knows them
+inline void widen_halves(const void *x, std::int64_t count, float *to) { widen(static_cast<const Half *>(x), count, to); }
 
 }  // namespace SOFTGRAD_ISA

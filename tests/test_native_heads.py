@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled import DTYPES, each_isa, formula, native
 
-from softgrad import threads
+from softgrad import threads, widening
 from softgrad.blocks.memory import MemoryRows
 from softgrad.kernels.fused import AbstractKernel, Head
 from softgrad.kernels.native import OnePass
@@ -123,6 +123,30 @@ def test_half_numbers_of_every_kind(isa):
     for value in patterns[~finite][::97]:
         if value != -np.inf:
             assert head_rows(np.full((3, 1), value), coef, intercept, np.zeros(3, dtype=np.int64))[0] == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 65536), (4096, 16), (1, 1), (3, 0), (0, 3), (7, 5), (33, 31)])
+def test_halves_become_the_floats_they_are(isa, shape):
+    X = np.resize(np.arange(65536, dtype=np.uint16), shape).view(np.float16)
+    found = np.full(X.size + 1, 7, np.float32)
+    native.of_halves(X, found[:-1].reshape(shape))
+    with np.errstate(invalid="ignore"):  # NumPy says so of NaN that signal
+        assert np.array_equal(found[:-1].reshape(shape), X.astype(np.float32), equal_nan=True)
+    assert found[-1] == 7
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rows_are_widened_whatever_they_are_and_however_they_lie(monkeypatch, compiled, kind):
+    if not compiled:
+        monkeypatch.setattr(widening, "of_halves", [])
+    X = np.arange(60).reshape(6, 10).astype(kind)
+    for x in (X, X[::2], X[:, 1:4], X.T, X[:0], X[[3, 1]]):
+        for dtype in map(np.dtype, (np.float32, np.float64)):
+            found = widening.widened(x, dtype)
+            assert found.dtype == dtype
+            assert np.array_equal(found, x)
+    assert widening.widened(X, X.dtype) is X
 
 
 def test_head_names_the_bad_row_and_skips_those_that_do_not_count(isa):

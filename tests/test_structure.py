@@ -22,7 +22,7 @@ LAZY = {f"softgrad.{module}" for module in MODULES}
 # A floor for every room or package. A name that is missing here makes the test red: say where the new room lies.
 FLOORS = {
     "arrays": 0, "threads": 0, "plugged": 0, "atomic": 0, "row_source": 0, "differences": 0, "causes": 0, "paper": 0,
-    "result_memory": 0,
+    "result_memory": 0, "widening": 0,
     "cholesky": 1, "losses": 1, "sources": 1, "model_file": 1,
     "data": 2, "blocks": 2, "kernels": 2, "solvers": 2,
     "objective": 3, "precondition": 3, "curvature": 3, "heads": 3,

@@ -32,6 +32,7 @@ from softgrad.solvers.conjugate import newton_step
 from softgrad.solvers.lbfgs import LEAST
 from softgrad.solvers.solver import AbstractMetric, State
 from softgrad.solvers.vectors import add
+from softgrad.widening import widened
 
 Vector = NDArray[np.floating]
 
@@ -54,7 +55,8 @@ def sample(X: Any, r: NDArray[np.float64], n: int, seed: int, dtype: np.dtype[An
     if len(counted) > n:
         counted = np.sort(np.random.default_rng(seed).choice(counted, n, replace=False))
     picked = X[:] if len(counted) == X.shape[0] else X[counted]
-    return counted, (picked.toarray() if hasattr(picked, "indptr") else picked).astype(dtype)
+    rows = picked.toarray() if hasattr(picked, "indptr") else picked
+    return counted, rows.copy() if rows.dtype == dtype else widened(rows, dtype)
 
 
 class Diagonal(AbstractMetric):
@@ -197,7 +199,7 @@ def curvatures(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[
     H, h = np.zeros(coef.shape[::-1], dtype), np.zeros(C)
     step = max(64, CELLS // C)
     for rows in (counted(block.part(slice(i, i + step))) for i in range(0, len(block.r), step)):
-        X = rows.X if hasattr(rows.X, "indptr") else rows.X.astype(dtype, copy=False)
+        X = rows.X if hasattr(rows.X, "indptr") else widened(rows.X, dtype)
         G, g = _spread(X, probabilities(loss, (X @ coef.T + intercept).astype(np.float64)), rows.r, dtype)
         H += G
         h += g

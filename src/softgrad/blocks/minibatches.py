@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from softgrad.blocks.block import Block
 from softgrad.row_source import AbstractRowSource
+from softgrad.widening import widened
 
 Array = NDArray[Any]
 Numbers = NDArray[np.intp]
@@ -57,7 +58,7 @@ class Dense(AbstractFeatures):
         for rows, picked in parts:
             for i in range(0, len(picked), STEP):  # what is gathered stays in cache until it is widened
                 some = picked[i : i + STEP]
-                np.subtract(rows.X[some], mu, out=self.X[end : end + len(some), :-1])
+                np.subtract(widened(rows.X[some], mu.dtype), mu, out=self.X[end : end + len(some), :-1])
                 end += len(some)
         self.X[:, -1] = s
 

@@ -26,6 +26,7 @@ from softgrad.blocks.block import LONG, AbstractRowBlocks, Block, Whole
 from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type
 from softgrad.losses.loss import Loss, Rows, Schedule, schedules, shared_out
 from softgrad.losses.weights import are_ones
+from softgrad.widening import of_halves
 
 ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
 LINKS, MARGINS = ("Softmax", "Entmax"), ("AngularMargin", "SphereMargin", "LabelMargin")  # as native/call.hpp names them
@@ -199,6 +200,7 @@ def _offer(loss: Loss, dtype: np.dtype[Any]) -> Schedule | None:
 
 if module is not None:
     schedules.append(_offer)
+    of_halves.append(module.of_halves)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=module.forget_threads)
 

@@ -12,6 +12,7 @@ from softgrad import threads
 from softgrad.blocks.block import Block
 from softgrad.kernels.fused import AbstractKernel, Head, Sums, compute_type, counted
 from softgrad.losses.loss import Loss, Rows, schedule_for
+from softgrad.widening import widened
 
 ROWS = 1024  # of a tile for many heads, whose X may have to be made wider
 SCORES = 1 << 19  # scores of a tile: 2 MB in float32; smaller tiles make BLAS slow, larger ones leave the cache
@@ -33,7 +34,7 @@ class Tiled(AbstractKernel):
         step = max(64, SCORES // C)
         for part in (block.part(slice(i, i + step)) for i in range(0, n, step)):
             tile = counted(part)
-            X = tile.X if hasattr(tile.X, "indptr") else tile.X.astype(coef.dtype, copy=False)
+            X = tile.X if hasattr(tile.X, "indptr") else widened(tile.X, coef.dtype)
             z = scores_of(X, coef, intercept)
             losses = np.empty(len(tile.r))
             if schedule(loss, Rows(z, tile.y, tile.r), z, scale, losses) >= 0:
@@ -56,7 +57,7 @@ class Tiled(AbstractKernel):
         values, dW, db = np.zeros(P), np.zeros((P * C, D), dtype), np.zeros(P * C)
         step = min(max(64, SCORES // (P * C)), ROWS)
         for tile in (counted(block.part(slice(i, i + step))) for i in range(0, block.X.shape[0], step)):
-            X, n = tile.X.astype(dtype, copy=False), len(tile.r)
+            X, n = widened(tile.X, dtype), len(tile.r)
             with np.errstate(invalid="ignore"):
                 z = X @ W.T
                 z += b
@@ -86,7 +87,7 @@ def row_losses(block: Block, loss: Loss, coef: NDArray[Any], intercept: NDArray[
 def scores_of(X: Any, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
     """Scores of a tile of rows, in the type of coef."""
     with np.errstate(invalid="ignore"):  # inf times 0; the row formula finds the row
-        z = np.ascontiguousarray((X if hasattr(X, "indptr") else X.astype(coef.dtype, copy=False)) @ coef.T)
+        z = np.ascontiguousarray((X if hasattr(X, "indptr") else widened(X, coef.dtype)) @ coef.T)
         z += intercept
     return z
 
@@ -102,7 +103,7 @@ def linear_scores(X: Any, coef: NDArray[Any], intercept: NDArray[Any], rows: NDA
 
     def part(i: int) -> None:
         tile = X[i : i + step] if rows is None else X[rows[i : i + step]]
-        z[i : i + step] = (tile if hasattr(tile, "indptr") else tile.astype(dtype, copy=False)) @ W.T
+        z[i : i + step] = (tile if hasattr(tile, "indptr") else widened(tile, dtype)) @ W.T
         z[i : i + step] += b
 
     with threads.blas(1):
