@@ -325,14 +325,25 @@ def test_the_hessian_is_bought_when_as_much_was_paid_in_rent(monkeypatch):
 
 
 def test_it_is_bought_earlier_where_the_way_is_long(monkeypatch):
-    """Gradients that fall by a hundredth a pass have a thousand passes to go, and the Hessian costs a hundred."""
-    monkeypatch.setattr(Staged, "hessian_seconds", lambda self: 100.0)
+    """Gradients that fall by a hundredth a pass have a thousand passes to go, and the Hessian costs eighty."""
+    monkeypatch.setattr(Staged, "hessian_seconds", lambda self: 80.0)
     monkeypatch.setattr(Staged, "pass_seconds", lambda self: 1.0)
     slow, quick = (staged(problem())[0] for _ in range(2))
     seen = bought(slow, 0.1 * 0.99 ** np.arange(50.0))
     assert isinstance(seen[precondition.WINDOW], Hessian)
     assert isinstance(seen[precondition.WINDOW - 1], Gram)
     assert isinstance(bought(quick, 0.1 * 0.5 ** np.arange(17.0))[-1], Gram)
+
+
+def test_a_gradient_that_stays_buys_little(monkeypatch):
+    """It foretells any number of passes: nine are not believed more than 144, and what was bought is bought again for rent alone."""
+    monkeypatch.setattr(Staged, "pass_seconds", lambda self: 1.0)
+    for price, first in ((80.0, precondition.WINDOW), (200.0, math.ceil((200 + 2 * precondition.LEFT) / precondition.FORESIGHT) - 1)):
+        monkeypatch.setattr(Staged, "hessian_seconds", lambda self, price=price: price)
+        seen = bought(staged(problem())[0], np.ones(first + 1 + int(price)))
+        assert [isinstance(one, Hessian) for one in seen] == [k >= first for k in range(len(seen))]
+        assert all(one is seen[first] for one in seen[first:-1])
+        assert seen[-1] is not seen[first]
 
 
 def test_prices_follow_from_shapes_alone():

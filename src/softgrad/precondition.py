@@ -46,6 +46,7 @@ PASS_START = 2e-4  # seconds that a pass costs however short it is
 LAST = 0.25  # a Newton step leaves undone what is less than this part of the gap
 WINDOW = 8  # passes over which the rate of convergence is seen
 LEFT = 25  # passes that a fit still takes with a Hessian
+FORESIGHT = 16  # passes to come that one pass can foretell
 CELLS = 1 << 22  # probabilities that are held at a time: the sum over rows is as large as coef, and not made for each thousand of them
 
 
@@ -280,6 +281,9 @@ class Staged(AbstractStaged):
 
     It is bought when the passes still to come, at the rate of the last WINDOW, cost more than it does with the passes it leaves; or at
     the latest when as much time went into passes as it costs (rent, then buy: never more than twice the time of the better choice).
+    What is foretold counts up to FORESIGHT times the passes seen, and buys once: a gradient that stays where it is, since float32 cannot
+    make it smaller or the sample tells little, foretells any number of passes, and every Hessian makes the run forget its pairs:
+    Fashion-MNIST, bytes at C = 1, took 113 s and 21 Hessians to end above what 200 passes without any reach in 5 s. Then only rent buys.
     Time is reckoned from flops, not measured, since the same call has to give the same bits.
     """
 
@@ -293,9 +297,9 @@ class Staged(AbstractStaged):
 
     def update(self, theta: Vector, state: State) -> bool:
         self.seen.append(state.gradient_norm)
-        spent, ahead = state.passes - self.bought_at, self.passes_ahead()
-        price = self.hessian_seconds()
-        if spent * self.pass_seconds() < price and ahead * self.pass_seconds() < price + LEFT * 2 * self.pass_seconds():
+        spent, price, a_pass = state.passes - self.bought_at, self.hessian_seconds(), self.pass_seconds()
+        ahead = min(self.passes_ahead(), FORESIGHT * spent) if self.bought is None else 0.0
+        if spent * a_pass < price and ahead * a_pass < price + LEFT * 2 * a_pass:
             return False
         self.seen.clear()
         self.buy(theta, state.passes)
