@@ -112,6 +112,20 @@ def test_few_rows_in_many_dimensions():
     np.testing.assert_allclose(model.intercept_, other.intercept_, atol=1e-7)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("far", [0.0, 300.0])
+def test_few_rows_end_where_the_user_s_own_gradient_is_below_tol(far, fit_intercept):
+    """The fit turns them into their own space, where a gradient looks smaller than it is for features far from zero."""
+    rng = np.random.default_rng(71)
+    X, y, r = rng.normal(size=(20, 100)) + far, np.arange(20) % 3, rng.uniform(0.5, 2, 20)
+    model = SoftmaxClassifier(C=1e-2, fit_intercept=fit_intercept, max_iter=1000).fit(X, y, r)
+    _, dW, db = softgrad.linear_value_and_grad(X, y, model.coef_, model.intercept_, sample_weight=r, l2=1 / (1e-2 * r.sum()))
+    largest = max(np.abs(dW).max(), np.abs(db).max() if fit_intercept else 0.0)
+    assert model.result_.status is Status.CONVERGED
+    assert largest <= 1e-5 * (1 + 1e-6)
+    assert model.result_.gradient_norm == pytest.approx(largest, rel=1e-4, abs=1e-10)
+
+
 def test_rows_without_weight_are_never_read():
     X, y = load_iris(return_X_y=True)
     weight = np.ones(len(y))
@@ -215,6 +229,30 @@ def test_unfinished_fits_warn_with_advice_and_say_so():
     assert model.n_iter_.tolist() == [3]
 
 
+@pytest.mark.parametrize("shift", [1e3, 1e5])
+def test_features_too_far_away_for_their_type_are_told(shift):
+    """Four digits of float32 are gone, or six: the fit ends where its value no longer falls, and says what helps."""
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = SoftmaxClassifier().fit((X + shift).astype(np.float32), y)
+    assert model.result_.status is Status.PRECISION
+    assert [one.category for one in said] == [ConvergenceWarning]
+    assert "centre the features" in str(said[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert SoftmaxClassifier(max_iter=1000).fit(X + shift, y).result_.converged
+
+
+def test_a_class_whose_rows_weigh_nothing_may_be_balanced():
+    X, y = load_iris(return_X_y=True)
+    weight = (y != 0).astype(float)
+    balanced = SoftmaxClassifier(C=0.1, tol=1e-9, class_weight="balanced").fit(X, y, weight)
+    # scikit-learn's weights: the sum of the weights over 3 classes times the class's own, 100 / (3 * 50)
+    same = SoftmaxClassifier(C=0.1, tol=1e-9, class_weight={0: 1.0, 1: 2 / 3, 2: 2 / 3}).fit(X, y, weight)
+    np.testing.assert_allclose(balanced.coef_, same.coef_, atol=1e-7)
+
+
 def test_callback_and_loss_curve(capsys):
     X, y = load_iris(return_X_y=True)
     seen = []
@@ -245,6 +283,16 @@ def test_saved_models_predict_the_same(tmp_path, names, loss):
         assert (twin.predict_proba(X) == model.predict_proba(X)).all()
 
 
+@pytest.mark.parametrize("weight", [None, "balanced", {0: 5.0}, {np.int64(1): 2, 2: 0.5}])
+def test_a_loaded_model_is_fitted_again_as_the_saved_one_was(tmp_path, weight):
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxClassifier(C=0.3, class_weight=weight).fit(X, y)
+    model.save(tmp_path / "m")
+    loaded = softgrad.load(tmp_path / "m")
+    assert loaded.class_weight == weight
+    assert np.array_equal(loaded.fit(X, y).coef_, model.coef_)
+
+
 def test_feature_names_are_saved(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [0.0, 1, 2, 3], "b": [1.0, 0, 1, 0]})
@@ -265,9 +313,14 @@ REFUSED = {
     "no rows": (lambda: SoftmaxClassifier().fit(np.empty((0, 3)), []), "0 sample"),
     "zero weights": (lambda: SoftmaxClassifier().fit(X3, Y3, np.zeros(4)), "at least one row must count.*zero"),
     "negative weight": (lambda: SoftmaxClassifier().fit(X3, Y3, [1, 1, -1, 1]), "at least 0.*row 2"),
+    "class weight": (lambda: SoftmaxClassifier(class_weight={0: -1.0}).fit(X3, Y3), r"class_weight\).*at least 0; got -1.0 for class 0"),
+    "class weight nan": (lambda: SoftmaxClassifier(class_weight={1: np.nan}).fit(X3, Y3), r"class_weight\).*nan for class 1"),
+    "class weight inf": (lambda: SoftmaxClassifier(class_weight={1: np.inf}).fit(X3, Y3), r"class_weight\).*inf for class 1"),
     "continuous labels": (lambda: SoftmaxClassifier().fit(X3, [0.1, 0.2, 0.3, 0.4]), "continuous"),
     "C": (lambda: SoftmaxClassifier(C=0).fit(X3, Y3), r"C\): must be a finite number in \(0, inf\)"),
     "tol": (lambda: SoftmaxClassifier(tol=-1).fit(X3, Y3), "tol"),
+    "fit_intercept": (lambda: SoftmaxClassifier(fit_intercept="no").fit(X3, Y3), r"fit_intercept\): must be True or False; got 'no'"),
+    "random_state": (lambda: SoftmaxClassifier(random_state="a").fit(X3, Y3), r"random_state\): 'a'"),
     "max_iter": (lambda: SoftmaxClassifier(max_iter=0).fit(X3, Y3), "max_iter"),
     "loss": (lambda: SoftmaxClassifier(loss="hinge").fit(X3, Y3), "must be a loss of softgrad.losses"),
     "solver": (lambda: SoftmaxClassifier(solver="saga").fit(X3, Y3), "'saga'"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from softgrad.row_source import AbstractRowSource
 
+LEAST_WEIGHT = 1e-300  # rows that weigh less in all have no mean in float64
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -109,6 +110,10 @@ def row_weight(argument: str, w: Any, n: int) -> NDArray[np.float64] | None:
     if bad.any():
         i = int(bad.argmax())
         refuse(argument, "must be finite and at least 0", f"{a[i]} in row {i}", "repair or drop that row")
+    largest = a.max(initial=0.0)
+    if largest > 0 and not LEAST_WEIGHT < largest < 1 / LEAST_WEIGHT / n:
+        rule = f"the largest must be above {LEAST_WEIGHT:.0e}, and N times it below {1 / LEAST_WEIGHT:.0e}"
+        refuse(argument, rule, f"{largest}", "multiply all of them by one number: a mean stays as it is")
     return np.ascontiguousarray(a)
 
 
@@ -121,7 +126,8 @@ def class_weight(argument: str, w: Any, n_classes: int | None = None) -> tuple[f
         expected = "(C,)" if n_classes is None else f"({n_classes},)"
         refuse(argument, f"must have one weight for each class, shape {expected}", f"shape {a.shape}", "pass one number for each class")
     if not (np.isfinite(a).all() and (a >= 0).all()):
-        refuse(argument, "must be finite and at least 0", repr(a[~(np.isfinite(a) & (a >= 0))][0]), "repair that class")
+        c = int((~(np.isfinite(a) & (a >= 0))).argmax())
+        refuse(argument, "must be finite and at least 0", f"{a[c]} for class {c}", "repair that class")
     return tuple(a.tolist())
 
 
@@ -195,7 +201,8 @@ def _distributions(argument: str, t: NDArray[Any]) -> NDArray[Any]:
     bad = ~(np.abs(total - 1) <= slack) | ~(q >= 0).all(axis=1)
     if bad.any():
         i = int(bad.argmax())
-        refuse(argument, "rows of a distribution must be at least 0 and sum to 1", f"row {i} with sum {total[i]:g}", "normalise that row")
+        came = f"row {i} with sum {total[i]:g}, its least {q[i].min():g}"
+        refuse(argument, "rows of a distribution must be at least 0 and sum to 1", came, "normalise that row")
     return np.ascontiguousarray(q)
 
 

@@ -94,6 +94,9 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         self.coef_, self.intercept_ = tensors["coef"], tensors["intercept"]
         self.classes_ = tensors["classes"] if "classes" in tensors else np.array(described["classes"])
         self.n_features_in_ = self.coef_.shape[1]
+        if "class_weight" in described:
+            weight = described["class_weight"]
+            self.class_weight = weight if isinstance(weight, str) else dict(weight)
         if "feature_names" in described:
             self.feature_names_in_ = np.array(described["feature_names"], object)
 
@@ -103,6 +106,9 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
 
     def _described(self) -> dict[str, Any]:
         described: dict[str, Any] = {"parameters": self._parameters(), "loss": describe(self._loss())}
+        weight = self.class_weight
+        if weight is not None:  # pairs: names of JSON's objects are text
+            described["class_weight"] = weight if isinstance(weight, str) else [[_plain(k), float(w)] for k, w in weight.items()]
         if hasattr(self, "feature_names_in_"):
             described["feature_names"] = [str(name) for name in self.feature_names_in_]
         if hasattr(self, "result_"):
@@ -140,9 +146,12 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         r = np.ones(len(numbers)) if r is None else r
         if self.class_weight is not None:
             try:
-                omega = compute_class_weight(self.class_weight, classes=classes, y=classes[numbers], sample_weight=r)
+                with np.errstate(divide="ignore"):  # no row of a class counts
+                    omega = compute_class_weight(self.class_weight, classes=classes, y=classes[numbers], sample_weight=r)
             except ValueError as error:
                 raise arrays.SoftgradError(f"{self._name}(class_weight): {error}") from error
+            omega[np.isinf(omega) & (np.bincount(numbers, r, len(classes)) == 0)] = 0.0
+            arrays.class_weight(f"{self._name}(class_weight)", omega)
             r = r * omega[numbers]
         if not r.any():
             arrays.refuse(f"{call}(sample_weight)", "at least one row must count", "weights that are all zero", "weigh some row above zero")
@@ -153,7 +162,12 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         n_scores = self._n_scores(loss, n_classes)
         for phi in loss.scores:
             phi.fits(n_scores)
-        seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
+        if not isinstance(self.fit_intercept, bool | np.bool_):
+            arrays.refuse(f"{self._name}(fit_intercept)", "must be True or False", arrays.shown(self.fit_intercept), "choose one")
+        try:
+            seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError as error:
+            raise arrays.SoftgradError(f"{self._name}(random_state): {error}") from error
         y = y.astype(np.int64) if y.ndim == 1 else y
         return Problem(X, y, r, n_scores, loss, l2, bool(self.fit_intercept), seed)
 
@@ -210,6 +224,11 @@ def class_log_probabilities(loss: Loss, z: Floats) -> Floats:
 def class_probabilities(loss: Loss, z: Floats) -> Floats:
     """Probabilities of a row's one class (n, C)."""
     return softmax(log_probabilities(loss, z)) if loss.link.reads == "many" else probabilities(loss, z)
+
+
+def _plain(label: Any) -> Any:
+    """A label as JSON holds it."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def one_row(loss: Loss, n_classes: int) -> bool:

@@ -9,7 +9,7 @@ left to the metric, which does more. Neither moves the optimum, since b is not p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ Vector = NDArray[np.floating]
 def state_type(size: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Float64, but float32 where a pass is in float32 and the pairs of L-BFGS would be hundreds of megabytes."""
     return np.dtype(np.float32 if size > 1 << 18 and dtype == np.float32 else np.float64)
+
+
+class Turned(NamedTuple):
+    """Rows are Q'(x - mu) of the user's x; Q (D, d) has orthonormal columns."""
+
+    Q: NDArray[Any]
+    mu: NDArray[np.float64]
 
 
 def penalise(value: float, gradient: Vector, l2: float, w: Vector) -> float:
@@ -46,6 +53,7 @@ class LinearObjective:
     fit_intercept: bool
     dtype: np.dtype[Any]  # of the passes
     mu: NDArray[np.float64] | None = None
+    turned: Turned | None = None  # rows are not the user's
     passes: int = field(default=0, init=False)
 
     @property
@@ -103,4 +111,6 @@ class LinearObjective:
         G, g = self.split(gradient)
         if self.mu is not None:
             G = G + np.outer(g, self.mu)
+        if self.turned is not None:
+            G = G @ self.turned.Q.T + np.outer(g, self.turned.mu)
         return float(max(G.max(initial=0.0), -G.min(initial=0.0), g.max(initial=0.0), -g.min(initial=0.0)))

@@ -18,10 +18,12 @@ from softgrad.linear_classifier import AbstractLinearClassifier
 from softgrad.progress import Bar
 from softgrad.solvers.lbfgs import LBFGS
 from softgrad.solvers.sgd import SGD
-from softgrad.solvers.solver import AbstractSolver, Callback, State
+from softgrad.solvers.solver import AbstractSolver, Callback, State, Status
 from softgrad.training import Fit, Problem, Start, Steps, fit, step
 
 KINKS = "a loss with kinks has no gradient that vanishes at its optimum: the lowest point is kept; raise max_iter, or use solver=SGD(...)"
+ROUGH = "centre the features and scale them to similar ranges, or pass them in float64"
+FAR = 1000  # times tol: a gradient that cannot be made smaller is worth a word
 
 
 class AbstractSolvedClassifier(AbstractLinearClassifier):
@@ -73,7 +75,7 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
         self.coef_, self.intercept_ = self._laid_out(found)
         self.loss_curve_ = [state.value for state in found.result.trace]
         self.n_iter_ = np.array([max(1, found.result.iterations)], np.int32)
-        if found.result.advice:
+        if found.result.advice or self._is_rough():
             self._warn(problem)
 
     def _step(self, problem: Problem, start: Start | None) -> Start:
@@ -104,8 +106,12 @@ class AbstractSolvedClassifier(AbstractLinearClassifier):
     def _fitted(self, problem: Problem, solver: AbstractSolver, start: Start | None, callback: Callback | None) -> Fit:
         return fit(problem, solver, start, callback)
 
+    def _is_rough(self) -> bool:
+        return self.result_.status is Status.PRECISION and self.result_.gradient_norm > FAR * self.tol
+
     def _warn(self, problem: Problem) -> None:
         result = self.result_
         advice = result.advice if problem.loss.link.smooth or isinstance(self.solver, SGD) else KINKS
+        advice = ROUGH if self._is_rough() else advice
         message = f"{self._name} stopped after {result.passes} passes: {result.status.value} (gradient {result.gradient_norm:.1e}); "
         warnings.warn(message + advice, ConvergenceWarning, stacklevel=4)

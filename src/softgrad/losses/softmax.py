@@ -109,6 +109,8 @@ Axes: TypeAlias = tuple[int, ...]
 def _rows(call: str, scores: ArrayLike, axis: int | Axes | None) -> tuple[Floats, np.dtype[Any], Axes, Axes]:
     """Scores in float64 with the axes in question flattened into the last one; the type to return; kept and flattened axes."""
     z = arrays.floats(f"{call}(scores)", scores)
+    if z.ndim == 0 and axis is not None:
+        arrays.refuse(f"{call}(scores)", "must have an axis of classes", "a single number", "pass a list or an array")
     try:
         axes = tuple(range(z.ndim)) if axis is None else tuple(map(operator.index, np.atleast_1d(np.asarray(axis)).tolist()))
     except TypeError:
@@ -136,7 +138,8 @@ def _tempered(call: str, z: Floats, temperature: float) -> Pair:
     T = arrays.number(f"{call}(temperature)", temperature, 0, open_low=True)
     largest = z.max(axis=-1)
     if not np.isfinite(largest).all():
-        arrays.bad_scores(f"{call}(scores)", int((~np.isfinite(largest)).argmax()))
+        rule = "a row of scores must hold no NaN and no +inf, and at least one finite score"
+        arrays.refuse(f"{call}(scores)", rule, f"row {int((~np.isfinite(largest)).argmax())}", "repair or drop that row")
     return divided(two_difference(z, largest[..., None]), T)
 
 

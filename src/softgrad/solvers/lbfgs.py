@@ -72,9 +72,11 @@ class Pairs:
         if yy < VANISHED or sy <= 1e-12 * math.sqrt(inner(s, s) * yy):  # no curvature seen along s (non-convex, or noise)
             return
         old = 1 if len(self.kept) == self.memory else 0
-        self.kept, self.sy, self.vy = self.kept[old:], self.sy[old:, old:], self.vy[old:, old:]
-        m = len(self.kept)
-        with_y = products([*(pair.s for pair in self.kept), *(pair.v for pair in self.kept), v], [y])[:, 0]
+        kept = self.kept[old:]
+        with_y, m = products([*(pair.s for pair in kept), *(pair.v for pair in kept), v], [y])[:, 0], len(kept)
+        if not with_y[-1] > 0:  # y'M^-1 y, lost to rounding
+            return
+        self.kept, self.sy, self.vy = kept, self.sy[old:, old:], self.vy[old:, old:]
         self.kept.append(Pair(s, y, v, 1 / sy))
         self.sy = np.block([[self.sy, with_y[:m, None]], [np.zeros((1, m)), np.full((1, 1), sy)]])
         self.vy = np.block([[self.vy, with_y[m:-1, None]], [with_y[None, m:]]])
