@@ -52,7 +52,8 @@ class Loss:
 
     Parameters of the calls: scores (N, C), float16/32/64, -inf for classes that cannot be; targets, class numbers (N,) of any integer type
     or distributions (N, C); sample_weight (N,) or None; reduction "mean" (divides by the weights of the rows that count), "sum", "none".
-    Scores of rows that do not count (ignored, sample weight 0; not: a class of weight 0) are never read. Raises SoftgradError for NaN, +inf, labels out of range, lengths that differ.
+    Scores of rows that do not count (ignored, or of sample weight 0; those of a class of weight 0 do) are never read. Raises SoftgradError
+    for NaN, +inf, labels out of range, lengths that differ.
     """
 
     link: AbstractLink
