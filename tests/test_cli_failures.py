@@ -52,6 +52,16 @@ def test_exit_code_2_as_a_process():
     assert "VERB" in refused(code=2)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_standard_streams_that_the_shell_has_closed(table, tmp_path, closed):
+    line = f'"$0" -m softgrad fit "$1" --out "$2" {closed}'
+    ended = subprocess.run(["sh", "-c", line, sys.executable, table, tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr
+    assert ("train accuracy" in ended.stdout) == (closed == "2>&-")
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_exit_code_1_as_a_process(tmp_path):
     run = start("fit", "nowhere", cwd=tmp_path)
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)

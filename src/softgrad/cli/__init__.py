@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from softgrad.cli import console, parser
 
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit(2) for a call that cannot be meant and SystemExit(0) after --help and --version, as argparse does.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: what is written there goes nowhere
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
     try:
         arguments = parser.parse(argv)
         with console.plain_warnings():
