@@ -195,6 +195,23 @@ def test_npz_refusals(tmp_path, arrays, words):
     refused(tmp_path / "a.npz", "a.npz", *words)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_number_that_is_none_is_told_by_its_row_in_the_file(tmp_path, kind):
+    """Before rows are held out: row 77 of a hundred, whichever part it would have come to."""
+    X = np.ones((100, 3), kind)
+    X[77, 1] = np.nan
+    y = np.arange(100) % 2
+    save(tmp_path / "a.npz", X=X, y=y)
+    refused(tmp_path / "a.npz", "X: must hold no NaN", "row 77, column 1")
+    save(tmp_path / "b.npz", X_train=np.ones((100, 3)), y_train=y, X_test=X, y_test=y)
+    refused(tmp_path / "b.npz", "X_test: must hold no NaN", "row 77, column 1")
+
+
+def test_class_names_that_are_one_name(tmp_path):
+    save(tmp_path / "a.npz", X=ROWS, y=np.arange(8) % 3, classes=np.array(["a", "a", "b"]))
+    refused(tmp_path / "a.npz", "class names must differ", "'a'")
+
+
 def test_test_labels_outside_the_names(tmp_path):
     save(tmp_path / "a.npz", X_train=ROWS, y_train=LABELS, X_test=ROWS, y_test=LABELS + 1, classes=["a", "b"])
     refused(tmp_path / "a.npz", "found 2 in test row 1")

@@ -247,7 +247,9 @@ def _bad_cells(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     found = []
     for i in range(0, len(X), step):
         block = X[i : i + step]
-        if not np.isfinite(np.sum(block, dtype=np.float64)):  # one cheap pass where all is well
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.sum(block, dtype=np.float64)
+        if not np.isfinite(total):  # one cheap pass where all is well
             rows, columns = np.nonzero(~np.isfinite(block))
             found.append((rows + i, columns))
     if not found:

@@ -51,6 +51,8 @@ def _run(arguments: parser.Arguments) -> int:
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         console.say(f"error: {named}")
+    except UnicodeError as error:
+        console.say(f"error: text that cannot be written here: {error}; use names in UTF-8, or set PYTHONUTF8=1")
     except MemoryError as error:
         console.say(f"error: not enough memory: {error or 'use fewer rows, or a smaller storage type such as float32'}")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from softgrad import arrays
 from softgrad.arrays import SoftgradError
 from softgrad.data.dataset import Dataset
 from softgrad.data.reading import Parts
@@ -22,10 +23,12 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
     own_test = parts.X_test is not None
     X, y = checked_rows(parts.X, f"{call}: X"), _labels(parts.y, f"{call}: y")
     _same_count(X, y, call, "training")
+    _finite(X, f"{call}: X")
     X_test = y_test = None
     if own_test:
         X_test, y_test = checked_rows(parts.X_test, f"{call}: X_test"), _labels(parts.y_test, f"{call}: y_test")
         _same_count(X_test, y_test, call, "test")
+        _finite(X_test, f"{call}: X_test")
         if X.shape[1] != X_test.shape[1]:
             raise SoftgradError(
                 f"{call}: training and test rows must have the same features, found {X.shape[1]} and "
@@ -42,8 +45,8 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
         train, test = stratified(y, test_size, seed)
         if not len(test):
             raise SoftgradError(
-                f"{call}: {test_size:g} of {len(y)} rows must leave at least one test row, found none to spare; "
-                "raise test_size= or give a test split"
+                f"{call}: {test_size:g} of {len(y)} rows must leave at least one test row, found none to spare beside "
+                f"{len(present)} classes; raise test_size=, give a test split, or check that these are the labels"
             )
         X, X_test, y, y_test = X[train], X[test], y[train], y[test]
     return Dataset(parts.name, X, y, X_test, y_test, classes, own_test, parts.image_shape, parts.layout)
@@ -91,6 +94,12 @@ def _labels(y: Any, what: str) -> np.ndarray:
     return y.astype(np.int64)
 
 
+def _finite(X: Any, what: str) -> None:
+    """Rows in memory are looked at here, where they still have the file's numbers; a source's are when they are read."""
+    if not isinstance(X, AbstractRowSource):
+        arrays.finite_features(what, X)
+
+
 def _same_count(X: Any, y: np.ndarray, call: str, split: str) -> None:
     if X.shape[0] != len(y):
         raise SoftgradError(
@@ -107,6 +116,9 @@ def _number(y: np.ndarray, y_test: np.ndarray | None, names: Any, call: str) -> 
             f"{call}: training and test labels must be of one kind, found {y.dtype} and {y_test.dtype}; save both the same way"
         )
     values = np.unique(both) if names is None else _labels(names, f"{call}: classes")
+    if names is not None and len(set(values.tolist())) < len(values):
+        twice = next(value for value in values.tolist() if values.tolist().count(value) > 1)
+        raise SoftgradError(f"{call}: class names must differ, found {twice!r} more than once; rename one")
     if values.dtype.kind == both.dtype.kind:
         numbers, outside = _look_up(both, values)
     elif both.dtype.kind == "i":  # labels are class numbers, names are text

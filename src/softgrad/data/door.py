@@ -40,7 +40,7 @@ def load(source: str | os.PathLike, label: str | int | None = None, test_size: f
     - `.csv`, `.tsv` with numbers and one label column of text or whole numbers, with or without a header.
 
     `label` names the label column of a table, or counts it from 0; without it that is the column named label, target,
-    class or y, else the last. Sets without a test split get a stratified one: `test_size` of the rows, by `seed`
+    class, y, labels or targets, else the last. Sets without a test split get a stratified one: `test_size` of the rows, by `seed`
     (none for 0).
     Raises SoftgradError, a ValueError, that names the file and the place when anything in it is not as it has to be.
 

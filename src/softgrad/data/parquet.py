@@ -17,7 +17,7 @@ from softgrad.sources.file import remember
 from softgrad.sources.fixed import FixedRows, Stretch, readable
 from softgrad.sources.spill import Spill
 
-LABEL_NAMES = ("label", "target", "class", "y", "labels")
+LABEL_NAMES = ("label", "target", "class", "y", "labels", "targets")
 ROWS = 1024  # decoded at a time
 
 
@@ -25,7 +25,7 @@ def read_parquet(path: Path, label: str | int | None) -> Parts:
     """Rows of a Parquet file, left on disk, and their labels.
 
     Features are the one column of lists, all of one length; without one, all columns but the label, which must be numbers. The label is
-    the column of this name or number, else the one named label, target, class, y or labels.
+    the column of this name or number, else the one named label, target, class, y, labels or targets.
     """
     before, spill = remember(path), Spill()
     labels: list[np.ndarray] = []

@@ -71,10 +71,8 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except DAMAGE as error:
         what = " ".join(str(error).split())  # NumPy's messages run over several lines
-        raise refusal(
-            path,
-            f"the file must be readable and whole, found {type(error).__name__}: {what}; check its permissions and get it again",
-        ) from error
+        do = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check its permissions and get it again"
+        raise refusal(path, f"the file must be readable and whole, found {type(error).__name__}: {what}; {do}") from error
 
 
 def holdings(folder: Path, most: int = 8) -> str:

@@ -19,7 +19,7 @@ from softgrad.arrays import SoftgradError
 from softgrad.data.reading import Parts, reading, refusal
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
-LABEL_NAMES = ("label", "target", "class", "y")
+LABEL_NAMES = ("label", "target", "class", "y", "labels", "targets")
 ENCODING = "utf-8-sig"  # Excel puts a byte order mark first
 
 
