@@ -236,7 +236,8 @@ static void csr_curvature(In1<std::int64_t> indptr, In1<std::int32_t> indices, I
 }
 
 static void of_halves(AnyX X, Out2<float> out) {
-    if (X.dtype().bits != 16 || X.shape(0) != out.shape(0) || X.shape(1) != out.shape(1)) throw nb::type_error("of_halves: (n, D) halves and floats");
+    const bool halves = nb::dlpack::dtype_code(X.dtype().code) == nb::dlpack::dtype_code::Float && X.dtype().bits == 16;
+    if (!halves || X.shape(0) != out.shape(0) || X.shape(1) != out.shape(1)) throw nb::type_error("of_halves: (n, D) halves and floats");
     const Kernels &kernels = *current;
     nb::gil_scoped_release released;
     kernels.widen_halves(X.data(), std::int64_t(X.size()), out.data());

@@ -1,6 +1,7 @@
 """What all tests share: hypothesis draws the same examples in every run, and a fixture runs a test at several thread counts."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import settings
 
 from softgrad import plugged
 from softgrad import threads as threads_room
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that started us in the background; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 plugged.load()  # now: tests take the compiled schedules away and put them back
 

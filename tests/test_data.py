@@ -232,7 +232,7 @@ def test_table_label_refusals(tmp_path):
 @pytest.mark.parametrize("name", ["label", "target", "class", "y", "labels", "Targets"])
 def test_a_label_column_is_known_by_its_name_wherever_it_stands(tmp_path, name):
     data = load(table(tmp_path, f"{name},a,b\n0,5,1\n1,6,2\n0,7,1\n1,8,2\n"), test_size=0.5)
-    assert (data.classes if hasattr(data, "classes") else data.class_names) == ("0", "1")
+    assert data.classes == ("0", "1")
     assert data.X.shape[1] == 2
     assert data.X.max() == 8 or data.X_test.max() == 8
 

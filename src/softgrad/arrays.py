@@ -127,7 +127,7 @@ def class_weight(argument: str, w: Any, n_classes: int | None = None) -> tuple[f
         refuse(argument, f"must have one weight for each class, shape {expected}", f"shape {a.shape}", "pass one number for each class")
     if not (np.isfinite(a).all() and (a >= 0).all()):
         c = int((~(np.isfinite(a) & (a >= 0))).argmax())
-        refuse(argument, "must be finite and at least 0", f"{a[c]} for class {c}", "repair that class")
+        refuse(argument, "must be finite and at least 0", f"{a[c]} for class number {c}", "repair that class")
     return tuple(a.tolist())
 
 

@@ -27,7 +27,7 @@ def state_type(size: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if size > 1 << 18 and dtype == np.float32 else np.float64)
 
 
-class Turned(NamedTuple):
+class Rotation(NamedTuple):
     """Rows are Q'(x - mu) of the user's x; Q (D, d) has orthonormal columns."""
 
     Q: NDArray[Any]
@@ -53,7 +53,7 @@ class LinearObjective:
     fit_intercept: bool
     dtype: np.dtype[Any]  # of the passes
     mu: NDArray[np.float64] | None = None
-    turned: Turned | None = None  # rows are not the user's
+    rotation: Rotation | None = None  # of the user's rows into these
     passes: int = field(default=0, init=False)
 
     @property
@@ -111,6 +111,6 @@ class LinearObjective:
         G, g = self.split(gradient)
         if self.mu is not None:
             G = G + np.outer(g, self.mu)
-        if self.turned is not None:
-            G = G @ self.turned.Q.T + np.outer(g, self.turned.mu)
+        if self.rotation is not None:
+            G = G @ self.rotation.Q.T + np.outer(g, self.rotation.mu)
         return float(max(G.max(initial=0.0), -G.min(initial=0.0), g.max(initial=0.0), -g.min(initial=0.0)))

@@ -23,7 +23,7 @@ from softgrad.cholesky import gram
 from softgrad.kernels.fused import compute_type
 from softgrad.losses.loss import Loss, Rows, second_order
 from softgrad.losses.softmax import Softmax
-from softgrad.objective import LinearObjective, Turned
+from softgrad.objective import LinearObjective, Rotation
 from softgrad.precondition import GRAM_FEATURES, HESSIAN_SIZE, SPARSE_GRAM_FEATURES, Diagonal, Following, Gram, Newton, Staged, sample
 from softgrad.row_source import AbstractRowSource
 from softgrad.solvers.solver import AbstractMetric, AbstractSolver, Callback, Result
@@ -43,7 +43,7 @@ class Problem:
     l2: float
     fit_intercept: bool
     seed: int
-    turned: Turned | None = None  # X is not the user's
+    rotation: Rotation | None = None  # of the user's rows into X
 
     def __post_init__(self) -> None:
         if not self.loss.head.linear:
@@ -128,7 +128,7 @@ def row_space(problem: Problem) -> tuple[Problem, Callable[[Fit], Fit]]:
         coef = found.coef @ Q.T.astype(np.float64)
         return Fit(coef, found.intercept - coef @ mu, found.result)
 
-    return replace(problem, X=np.ascontiguousarray(R.T), turned=Turned(Q, mu)), back
+    return replace(problem, X=np.ascontiguousarray(R.T), rotation=Rotation(Q, mu)), back
 
 
 @dataclass
@@ -278,5 +278,5 @@ def plain_objective(problem: Problem, mu: NDArray[np.float64] | None = None) -> 
     X, C = problem.X, problem.n_classes
     total = problem.loss.weights.total(problem.y, problem.r, problem.targets)
     kernel, rows = kernels.choose(X, C, problem.loss), blocks.rows(X, problem.y, problem.r, C)
-    shape = (C, X.shape[1])
-    return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, compute_type(X), mu, problem.turned)
+    shape, dtype = (C, X.shape[1]), compute_type(X)
+    return LinearObjective(rows, kernel, problem.loss, shape, total, problem.l2, problem.fit_intercept, dtype, mu, problem.rotation)
