@@ -125,6 +125,18 @@ def test_half_numbers_of_every_kind(isa):
             assert head_rows(np.full((3, 1), value), coef, intercept, np.zeros(3, dtype=np.int64))[0] == 0
 
 
+def test_how_many_classes_stay_in_registers(isa):
+    """32 of any number of features; more by instruction set, while coef in the type of the pass has at most 400 KiB: 40 of 2560 floats."""
+    loss, more = cross_entropy(), {"avx512": 100, "avx2": 48}.get(native.isa(), 32)
+    for kind, D, most in (
+        ("f4", 16, more), ("f4", 0, more), ("f4", 2560, min(more, 40)), ("u1", 2560, min(more, 40)), ("f2", 2560, min(more, 40)),
+        ("f8", 1280, min(more, 40)), ("f4", 100_000, 32),
+    ):  # fmt: skip
+        X = np.empty((1, D), kind)
+        assert not OnePass().refuses(X, most, loss)
+        assert f"at most {most} classes" in OnePass().refuses(X, most + 1, loss)
+
+
 @pytest.mark.parametrize("shape", [(1, 65536), (4096, 16), (1, 1), (3, 0), (0, 3), (7, 5), (33, 31)])
 def test_halves_become_the_floats_they_are(isa, shape):
     X = np.resize(np.arange(65536, dtype=np.uint16), shape).view(np.float16)
