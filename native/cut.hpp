@@ -75,8 +75,9 @@ template <class T, class F>
 std::int64_t in_blocks(Kernel<HeadCall<T>> kernel, const HeadCall<T> &call, std::int64_t row_bytes, const std::int64_t *edges,
                        std::int64_t blocks, int threads, Totals totals, F before) {
     const std::int64_t C = call.rows.C, D = call.D;
-    InOrder<T> coefs(totals.coef, C * D, 2 * threads);
-    InOrder<double> intercepts(totals.intercept, C, 2 * threads);
+    const std::int64_t waiting = std::min<std::int64_t>(2 * threads, blocks);
+    InOrder<T> coefs(totals.coef, C * D, waiting);
+    InOrder<double> intercepts(totals.intercept, C, waiting);
     First bad(call.rows.n);
     std::atomic<bool> thrown{false};
     (*pool.load())(blocks, threads, [&](std::int64_t k) {

@@ -19,12 +19,13 @@ template <class T, class S, class Heat>
 class Head {
     static constexpr int L = LANES<T>, B = BAND<T>;
     static constexpr int TILE = (WIDTH == 64 ? 64 : 96) / int(sizeof(T)), PIECE = (WIDTH == 64 ? 2048 : 1536) / int(sizeof(T)) / B;
+    static constexpr int AT_ONCE = WIDTH == 64 ? 8 : 4;     // rows by whose features there is a gradient
     static constexpr int ROOM = (TILE + L - 1) / L * L;     // what Listed fills up to
 
    public:
     explicit Head(const HeadCall<T> &call)
         : call(call), C(call.rows.C), D(call.D), cut(D), blocks(C), rule(call.rows), scorer(rule), begins(cut.bands),
-          of_coef(cut.bands * (C | 1) * B), of_grad(cut.bands * (C | 1) * B), sums(TILE * C * L), z(TILE * C), narrow(D < B ? TILE * B : 0),
+          of_coef(cut.bands * (C | 1) * B), of_grad(cut.bands * (C | 1) * B), sums(TILE * C * L), z(TILE * C), narrow(D < B ? TILE * B : 0), narrow_grad(D < B ? TILE * B : 0),
           stored(call.X, call.far, call.rows.n, D, TILE), kept(cut.bands, TILE), coef{of_coef, (C | 1) * B}, grad{of_grad, (C | 1) * B} {
         cut.each([&](std::int64_t b, std::int64_t d, std::int64_t count, std::int64_t place) {
             begins[b] = d - place;
@@ -70,7 +71,8 @@ class Head {
     Scorer<T, Heat> scorer;
     Buffer<std::int64_t> begins;
     Buffer<T> of_coef, of_grad, sums, z;
-    Buffer<S> narrow;       // rows of less than a band, followed by zeros
+    Buffer<S> narrow;       // rows of less than a band, followed by zeros,
+    Buffer<T> narrow_grad;  // and the gradient by them
     Window<S> stored;
     Kept<T, S> kept;
     const Banded<T> coef, grad;
@@ -124,13 +126,17 @@ class Head {
 
     // The last band first: where it reaches into the band before, that one is right.
     void gradient_of_rows(const std::int64_t *rows, int filled) {
-        T row[B];
-        for (int k = 0; k < filled; k++) {
-            T *to = call.grad_X + rows[k] * D;
-            for (std::int64_t b = cut.bands - 1, next = 0; next < cut.bands; b = next++)
-                row_gradient<T>(z + k * C, constant(coef).band(b), int(C), D < B ? row : to + begins[b]);
-            if (D < B) __builtin_memcpy(to, row, D * sizeof(T));
+        T *to[TILE];
+        for (int k = 0; k < filled; k++) to[k] = D < B ? narrow_grad + k * B : call.grad_X + rows[k] * D;
+        for (std::int64_t b = cut.bands - 1; b >= 0; b--) {
+            const Banded<const T> w = constant(coef).band(b);
+            const std::int64_t begin = D < B ? 0 : begins[b];
+            int k = 0;
+            for (; k + AT_ONCE <= filled; k += AT_ONCE) row_gradients<T, AT_ONCE>(z + k * C, int(C), w, to + k, begin);
+            for (; k < filled; k++) row_gradients<T, 1>(z + k * C, int(C), w, to + k, begin);
         }
+        if (D < B)
+            for (int k = 0; k < filled; k++) __builtin_memcpy(call.grad_X + rows[k] * D, to[k], D * sizeof(T));
     }
 };
 

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -11,22 +12,23 @@ namespace softgrad {
 template <class T>
 class InOrder {
    public:
-    // Totals of `size` numbers; as many sums as there are places may wait for their turn.
+    // Totals of `size` numbers; as many sums as there are places may wait for their turn. Memory is taken where a sum is written, no sooner:
+    // clearing it for places that two blocks never used took a head of 256 x 768 x 100 longer than its work.
     InOrder(double *totals, std::int64_t size, std::int64_t places)
-        : totals(totals), size(size), sums(places, std::vector<T>(size)), there(places, false) {}
+        : totals(totals), size(size), sums(new T[places * size]), there(places, false) {}
 
     // Room for the sum of block k, as soon as there is.
     T *room(std::int64_t k) {
         std::unique_lock<std::mutex> lock(door);
         moved.wait(lock, [&] { return k < next + places(); });
-        return sums[k % places()].data();
+        return of(k);
     }
 
     void hand_in(std::int64_t k) {
         const std::lock_guard<std::mutex> lock(door);
         there[k % places()] = true;
         for (; there[next % places()]; next++) {
-            const T *sum = sums[next % places()].data();
+            const T *sum = of(next);
             for (std::int64_t i = 0; i < size; i++) totals[i] = (next ? totals[i] : 0.0) + double(sum[i]);
             there[next % places()] = false;
         }
@@ -37,12 +39,13 @@ class InOrder {
     double *const totals;
     const std::int64_t size;
     std::int64_t next = 0;
-    std::vector<std::vector<T>> sums;
+    const std::unique_ptr<T[]> sums;
     std::vector<bool> there;
     std::mutex door;
     std::condition_variable moved;
 
-    std::int64_t places() const { return std::int64_t(sums.size()); }
+    std::int64_t places() const { return std::int64_t(there.size()); }
+    T *of(std::int64_t k) const { return sums.get() + k % places() * size; }
 };
 
 }  // namespace softgrad

@@ -132,13 +132,20 @@ void backward(Source x, int rows, const T *g, int C, Blocks blocks, Banded<T> gr
     }
 }
 
-// A band of grad_x = sum_c g[c] coef[c], for one row.
-template <class T> INLINE void row_gradient(const T *g, Banded<const T> coef, int C, T *grad_x) {
+// A band of grad_x[r] = sum_c g[r][c] coef[c], for so many rows at once that their sums keep the processor busy.
+template <class T, int ROWS> INLINE void row_gradients(const T *g, int C, Banded<const T> coef, T *const *grad_x, std::int64_t begin) {
     constexpr int L = LANES<T>;
-    Vec<T> acc[2] = {};
-    for (int c = 0; c < C; c++)
-        for (int v = 0; v < 2; v++) acc[v] = fma(load(coef.row(c).at + v * L), all(g[c]), acc[v]);
-    for (int v = 0; v < 2; v++) store(grad_x + v * L, acc[v]);
+    Vec<T> acc[ROWS][2] = {};
+    for (int c = 0; c < C; c++) {
+        const T *const w = coef.row(c).at;
+        const Vec<T> w0 = load(w), w1 = load(w + L);
+        times<ROWS>([&](int r) {
+            const Vec<T> factor = all(g[r * C + c]);
+            acc[r][0] = onto(acc[r][0], w0, factor);
+            acc[r][1] = onto(acc[r][1], w1, factor);
+        });
+    }
+    times<ROWS>([&](int r) { times<2>([&](int v) { store(grad_x[r] + begin + v * L, acc[r][v]); }); });
 }
 
 }  // namespace SOFTGRAD_ISA

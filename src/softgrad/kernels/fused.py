@@ -11,7 +11,7 @@ why. Rows that do not count are never read. If a block has an `out`, dL/dx_i = r
 | reference | anything, in float64               | any                           | any  | no   |
 | tiled     | dense of any type, CSR             | any, linear head              | any  | yes  |
 | cosine    | dense of any type, CSR             | any, head of cosines          | any  | yes  |
-| one_pass  | float64/32/16, uint8, rows read once | softmax, no margins, linear head | few (`native.MORE`) | yes |
+| one_pass  | float64/32/16, uint8, rows read once | softmax, no margins, linear head | few (`native.FEW`) | yes |
 | csr       | CSR in float64/32                  | softmax, no margins, linear head | any  | no   |
 """
 

@@ -30,9 +30,8 @@ from softgrad.widening import of_halves
 
 ROWS = 1 << 15  # scores of a tile that is bent: 256 KB in float64, several arrays of which stay in cache
 LINKS, MARGINS = ("Softmax", "Entmax"), ("AngularMargin", "SphereMargin", "LabelMargin")  # as native/call.hpp names them
-FEW = 32  # classes up to which one pass in registers beats two matrix products,
-MORE = {"avx2": 48, "avx512": 100}  # and where it still does as long as coef is at most so many bytes (docs/decisions/0013):
-COEF = 400 << 10
+FEW = 32  # classes up to which one pass in registers beats two matrix products whatever else there is (docs/decisions/0013),
+COLUMN, COEF = 400, 400 << 10  # and bytes that a feature's coefficients, and all of coef, may have where it beats them with more
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -214,8 +213,9 @@ def _without_margin(loss: Loss) -> str:
 
 def most_classes(X: Any) -> int:
     """Up to how many classes one pass over X in registers is faster than two matrix products."""
-    more = MORE.get(module.isa(), FEW)  # type: ignore[union-attr] - asked where there is a module
-    return max(FEW, min(more, COEF // max(1, X.shape[1] * compute_type(X).itemsize)))
+    if module.isa() == "baseline":  # type: ignore[union-attr] - asked where there is a module
+        return FEW  # not measured with more
+    return max(FEW, min(COLUMN, COEF // max(1, X.shape[1])) // compute_type(X).itemsize)
 
 
 class OnePass(AbstractKernel):
