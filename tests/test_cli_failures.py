@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from command import done, misspelt, names_in, refused, start, write_cifar, write_table
+from command import called, done, misspelt, names_in, refused, start, write_cifar, write_table
 
 from softgrad import model_file
 
@@ -199,3 +199,38 @@ def test_killed_while_the_results_are_written(table, tmp_path, wait):
         assert json.loads((tmp_path / "metrics.json").read_text())["C"] == 3
     done("fit", table, "--out", tmp_path, "--no-pictures")
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_interrupted_while_the_pictures_are_drawn(table, tmp_path, monkeypatch):
+    """The numbers are complete, and no picture is one of the fit before."""
+    done("fit", table, "--C", 7, "--out", tmp_path)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softgrad.report.pictures.confusion_matrix", interrupt)
+    run = called("fit", table, "--C", 3, "--out", tmp_path)
+    assert (run.returncode, run.stdout) == (130, "")
+    assert names_in(tmp_path) == ["confusion.csv", "loss_curve.csv", "loss_curve.png", "metrics.json", "model.safetensors"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["C"] == 3
+
+
+@pytest.mark.parametrize("words", ["fit|", "fit|digits|--out| ", "predict||digits", "sweep|digits|--checkpoint|"])
+def test_names_that_are_empty(words):
+    assert "must be a name, got '" in refused(*words.split("|"), code=2)
+
+
+def test_what_a_class_is_called_does_nothing_to_a_terminal(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,label\n" + "1,\x1b[31mred\n2,blue\x07\n" * 10)
+    shown = done("fit", table, "--out", tmp_path / "out", "--no-pictures") + done("predict", tmp_path / "out", table)
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "\\x1b[31mred" in shown
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["classes"] == ["\x1b[31mred", "blue\x07"]
+    words = refused("evaluate", tmp_path / "out", write_table(tmp_path / "other.csv"))
+    assert "\x1b" not in words
+
+
+def test_digits_are_not_on_disk():
+    assert "use load(), without a memory limit" in refused("fit", "digits", "--memory-limit", "1MiB")

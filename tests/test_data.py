@@ -207,6 +207,7 @@ def test_table_labels(tmp_path, labels, classes):
         ("a,b,label\n1,2\n3,4\n", ["3 columns", "found 2 in row 1"]),
         ("a,b,price\n1,2,3.5\n3,4,7\n", ["text or whole numbers", "'3.5'", "column 'price'"]),
         ("a,b,label\n1,2,x\n3,4,x\n", ["at least 2 classes"]),
+        ("a;b;label\n1,5;2;x\n3;4;y\n", ["decimal points", "'1,5'", "row 1", "column 'a'"]),
         ("", ["must have rows", "empty file"]),
         ("\n\n", ["must have rows"]),
         ("a,b,label\n", ["only the header"]),
@@ -235,6 +236,22 @@ def test_a_label_column_is_known_by_its_name_wherever_it_stands(tmp_path, name):
     assert data.classes == ("0", "1")
     assert data.X.shape[1] == 2
     assert data.X.max() == 8 or data.X_test.max() == 8
+    assert (data.feature_names, data.label_name) == (("a", "b"), name)
+
+
+def test_columns_without_names_have_none(tmp_path):
+    data = load(table(tmp_path, BODY), test_size=0)
+    assert (data.feature_names, data.label_name) == (None, None)
+
+
+def test_how_many_classes_there_must_be(tmp_path):
+    """Two to train on; one where it is said that one is enough, also of a test split's rows."""
+    path = table(tmp_path, "a,label\n1,x\n2,x\n3,x\n")
+    refused(path, "at least 2 classes, found only 'x'")
+    data = load(path, test_size=0, least_classes=1)
+    assert (data.X.shape, data.classes, data.y.tolist()) == ((3, 1), ("x",), [0, 0, 0])
+    refused(path, "at least 3 classes, found only 'x'", least_classes=3)
+    refused(table(tmp_path, "a,label\n1,x\n2,y\n"), "at least 3 classes, found 2", least_classes=3)
 
 
 def test_table_of_huge_values_is_not_refused(tmp_path):

@@ -242,9 +242,11 @@ def test_npz_that_is_something_else(tmp_path):
     path = tmp_path / "a.npz"
     with path.open("wb") as file:
         np.save(file, ROWS)
-    refused(path, "must be a zip of arrays")
+    refused(path, "must be a zip of arrays", "one array; call it .npy")
     path.write_bytes(pickle.dumps({"X": 1}))
-    refused(path, "a.npz")
+    refused(path, "must be a zip of arrays", "save it with np.savez")
+    path.write_text("1,2,a\n")
+    refused(path, "must be a zip of arrays", r"found b'1,2,a\n'")
 
 
 

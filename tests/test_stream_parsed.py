@@ -142,7 +142,10 @@ def test_parquet(tmp_path, form, dtype):
     else:
         columns = {"embedding": pa.FixedSizeListArray.from_arrays(X.ravel(), X.shape[1])}
     parquet.write_table(pa.table({**columns, "label": y}), tmp_path / "a.parquet", row_group_size=700)
-    same(stream(tmp_path / "a.parquet"), X, y)
+    data = stream(tmp_path / "a.parquet")
+    same(data, X, y)
+    assert data.label_name == "label"
+    assert data.feature_names == (tuple(columns) if form == "flat" else None)
 
 
 def test_parquet_labels_and_refusals(tmp_path):

@@ -93,6 +93,7 @@ MEANT = {
     ("cli.*", "cli.live"): "a search is watched while it runs",
     ("cli.*", "cli.states"): "and leaves its state",
     ("cli.*", "cli.read"): "data are read in one way",
+    ("cli.apply", "cli.columns"): "and may have columns that the fit had",
     ("cli.*", "cli.record"): "and writes down every pass",
     ("cli.*", "cli.tried"): "what searches try, and the table of it",
     ("__main__", "cli"): "python -m softgrad is the command line",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from typing import Any, NoReturn
 
 import numpy as np
@@ -58,6 +59,13 @@ def whole(argument: str, value: Any, low: int) -> int:
     if n < low:
         refuse(argument, f"must be at least {low}", shown(value), "choose a larger one")
     return n
+
+
+def path(argument: str, value: Any) -> str | os.PathLike[str]:
+    """The name of a file."""
+    if not isinstance(value, (str, os.PathLike)):
+        refuse(argument, "must be a path", shown(value), "pass the name of a file")
+    return value
 
 
 def floats(argument: str, x: Any) -> NDArray[Any]:
@@ -178,6 +186,13 @@ def classes(argument: str, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.in
         came = f"one class only, {shown(found[0])}" if len(found) else "no labels"
         refuse(argument, "must hold at least two classes", came, "add rows of another class")
     return found, numbers.astype(np.int64)
+
+
+def label_in_each_row(argument: str, y: Any) -> None:
+    """Raise for the first row of y (N,) whose label is missing or no class: NaN, inf, None, or what pandas calls so."""
+    for row, label in enumerate(y if np.ndim(y) == 1 else ()):
+        if not isinstance(label, str) and str(label) in ("nan", "inf", "-inf", "None", "<NA>", "NaT"):
+            refuse(argument, "must have a class in every row", f"{label} in row {row}", "fill it in or drop the row")
 
 
 def _labels(argument: str, t: NDArray[Any], n_classes: int, ignore_index: int | None) -> NDArray[np.int64]:

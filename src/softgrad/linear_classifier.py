@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,11 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
         """Write the fitted classifier to one file (safetensors with a JSON description, no pickle), whole or not at all.
 
         metadata: anything that JSON holds; `softgrad.load` gives it back as metadata_. Raises SoftgradError for classes that are neither
-        numbers nor text, OSError where the file cannot be written.
+        numbers nor text and for a folder, OSError where the file cannot be written.
         """
         check_is_fitted(self)
+        if Path(arrays.path("save(path)", path)).is_dir():
+            arrays.refuse("save(path)", "must be a file", f"the folder {os.fspath(path)}", "add a name, as model.safetensors")
         described = self._described() | {"metadata": dict(metadata or getattr(self, "metadata_", {}))}
         tensors = {"coef": self.coef_, "intercept": self.intercept_}
         if self.classes_.dtype.kind in "biuf":
@@ -126,9 +129,10 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
                 y = column_or_1d(y)
             else:
                 X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
-            check_classification_targets(y)
+            _as_classes(f"{call}(y)", y)
         except ValueError as error:
-            raise arrays.SoftgradError(f"{call}: {error}") from error
+            arrays.label_in_each_row(f"{call}(y)", y)
+            raise arrays.SoftgradError(f"{call}: {_in_one_line(error)}") from error
         return self._features(call, X, reset=reset), y
 
     def _features(self, call: str, X: Any, *, reset: bool) -> Any:
@@ -144,10 +148,13 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
     def _row_weights(self, call: str, sample_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> NDArray[np.float64]:
         r = arrays.row_weight(f"{call}(sample_weight)", sample_weight, len(numbers))
         r = np.ones(len(numbers)) if r is None else r
-        if self.class_weight is not None:
+        if isinstance(weight := self.class_weight, str) and weight != "balanced":
+            rule, do = "must be None, 'balanced' or a dict of weights by class", "choose one of them"
+            arrays.refuse(f"{self._name}(class_weight)", rule, arrays.shown(weight), do)
+        if weight is not None:
             try:
                 with np.errstate(divide="ignore"):  # no row of a class counts
-                    omega = compute_class_weight(self.class_weight, classes=classes, y=classes[numbers], sample_weight=r)
+                    omega = compute_class_weight(weight, classes=classes, y=classes[numbers], sample_weight=r)
             except ValueError as error:
                 raise arrays.SoftgradError(f"{self._name}(class_weight): {error}") from error
             omega[np.isinf(omega) & (np.bincount(numbers, r, len(classes)) == 0)] = 0.0
@@ -197,7 +204,7 @@ class AbstractLinearClassifier(ClassifierMixin, BaseEstimator):
             if not isinstance(X, AbstractRowSource):
                 X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         except ValueError as error:
-            raise arrays.SoftgradError(f"{call}: {error}") from error
+            raise arrays.SoftgradError(f"{call}: {_in_one_line(error)}") from error
         X = self._features(call, X, reset=False)
         z = linear_scores(X, self.coef_, self.intercept_)
         if not np.isfinite(z).all():
@@ -224,6 +231,22 @@ def class_log_probabilities(loss: Loss, z: Floats) -> Floats:
 def class_probabilities(loss: Loss, z: Floats) -> Floats:
     """Probabilities of a row's one class (n, C)."""
     return softmax(log_probabilities(loss, z)) if loss.link.reads == "many" else probabilities(loss, z)
+
+
+def _as_classes(argument: str, y: Any) -> None:
+    """scikit-learn's check of labels, which sorts them."""
+    try:
+        check_classification_targets(y)
+    except TypeError:
+        arrays.label_in_each_row(argument, y)
+        do = "turn all into text, or all into numbers"
+        arrays.refuse(argument, "must hold labels that can be sorted", "some of another kind", do)
+
+
+def _in_one_line(error: ValueError) -> str:
+    """scikit-learn's words, without the arrays that it prints below them."""
+    lines = str(error).splitlines()
+    return " ".join(line for line in lines if not line.lstrip().startswith(("[", "array=")))
 
 
 def _plain(label: Any) -> Any:

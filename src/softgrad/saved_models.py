@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from softgrad import arrays, model_file
 from softgrad.classifier import SoftmaxClassifier
@@ -10,11 +11,12 @@ from softgrad.hierarchical_classifier import HierarchicalClassifier
 from softgrad.losses.described import build
 from softgrad.multi_label import MultiLabelClassifier
 
+FILE = "model.safetensors"  # in the folder of a fit
 KINDS = {kind.__name__: kind for kind in (SoftmaxClassifier, MultiLabelClassifier, HierarchicalClassifier)}
 
 
 def load(path: str | os.PathLike[str]) -> SoftmaxClassifier | MultiLabelClassifier | HierarchicalClassifier:
-    """The classifier that a `save` wrote; runs no code from the file.
+    """The classifier that a `save` wrote, or that lies in the folder of a `softgrad fit`; runs no code from the file.
 
     Returns a fitted classifier of the kind that was saved (of a SoftmaxClassifierCV, the SoftmaxClassifier that it chose) with metadata_.
     Raises SoftgradError for a file that is no such model, OSError where there is none.
@@ -26,6 +28,9 @@ def load(path: str | os.PathLike[str]) -> SoftmaxClassifier | MultiLabelClassifi
     ...     print(softgrad.load(os.path.join(folder, "m.safetensors")).predict([[5.0]]))
     ['b']
     """
+    path = Path(arrays.path("load(path)", path))
+    if path.is_dir():
+        path = path / FILE
     tensors, described = model_file.read(path)
     try:
         kind = KINDS[described.get("estimator", "SoftmaxClassifier")]

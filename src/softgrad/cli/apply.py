@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softgrad.arrays import SoftgradError
-from softgrad.cli import console
+from softgrad.cli import columns, console
 from softgrad.cli.parser import Arguments
 from softgrad.cli.read import read
 from softgrad.row_source import AbstractRowSource
+from softgrad.saved_models import FILE
 
 ROWS_AT_ONCE = 10_000  # whose scores are kept at a time
 SHARE = 16  # of the memory limit, for the rows of a block: their numbers as floats, the scores and the probabilities come on top
@@ -45,12 +46,12 @@ def predict(arguments: Arguments) -> None:
         print(console.as_json(shown))
         return
     if arguments.proba:
-        print("\t".join(map(_one_cell, model.names)))
+        print("\t".join(map(console.one_line, model.names)))
     for X, _ in rows.blocks():
         if arguments.proba:
             np.savetxt(sys.stdout, model.classifier.predict_proba(X), fmt="%.9g", delimiter="\t")
         else:
-            print("\n".join(_one_cell(model.names[k]) for k in model.columns(X)))
+            print("\n".join(console.one_line(model.names[k]) for k in model.columns(X)))
 
 
 def evaluate(arguments: Arguments) -> None:
@@ -59,25 +60,31 @@ def evaluate(arguments: Arguments) -> None:
 
     model = read_model(arguments.model)
     rows = read_rows(arguments, model)
-    ys, columns, surprise = [], [], 0.0
+    names = _names_of_all(rows.classes, np.concatenate([y for _, y in rows.parts]), model)
+    column = np.array([names.index(name) if name in names else -1 for name in rows.classes])
+    true, predicted, surprise = [], [], 0.0
     for X, y in rows.blocks():
-        true = _columns_of(y, rows.classes, model)
-        log_p = model.classifier.predict_log_proba(X)
-        surprise -= float(np.take_along_axis(log_p, true[:, None], axis=1).sum(dtype=np.float64))
-        ys.append(true)
-        columns.append(model.columns(X))
-    measured = confusion(np.concatenate(ys), np.concatenate(columns), model.names)
+        true.append(column[y])
+        predicted.append(model.columns(X))
+        known = np.flatnonzero(true[-1] < len(model.names))
+        surprise -= float(model.classifier.predict_log_proba(X)[known, true[-1][known]].sum(dtype=np.float64))
+    measured = confusion(np.concatenate(true), np.concatenate(predicted), names)
+    unseen = int(measured.counts[len(model.names) :].sum())
     numbers = {
         "source": arguments.source,
         "split": arguments.split,
         "rows": measured.rows,
         "accuracy": measured.accuracy,
-        "log_loss": surprise / measured.rows,
-        "recall": dict(zip(model.names, measured.recall.tolist(), strict=True)),
-        "precision": dict(zip(model.names, measured.precision.tolist(), strict=True)),
+        "log_loss": surprise / (measured.rows - unseen),
+        "rows_of_unseen_classes": unseen,
+        "recall": dict(zip(names, measured.recall.tolist(), strict=True)),
+        "precision": dict(zip(names, measured.precision.tolist(), strict=True)),
         "worst_pairs": [asdict(pair) for pair in measured.worst(10)],
     }
     print(console.as_json(numbers) if arguments.json else _table(numbers, measured))
+    sys.stdout.flush()
+    if unseen:
+        console.say(f"warning: {console.unseen(unseen, 'rows')}")
 
 
 def read_model(place: str) -> Model:
@@ -86,7 +93,7 @@ def read_model(place: str) -> Model:
 
     path = Path(place)
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / FILE
     if not path.is_file():
         raise SoftgradError(f"MODEL: a model file or the folder of a fit is needed, found none at {path}: run `softgrad fit` first")
     classifier = softgrad.load(path)
@@ -116,17 +123,17 @@ def read_rows(arguments: Arguments, model: Model) -> Rows:
     """The rows asked for, split as in the fit; raises SoftgradError when they do not fit the model."""
     notes = model.notes
     if arguments.label is None:
-        arguments.label = _label(arguments.source, notes)
+        arguments.label = _label(arguments, notes)
     # all rows in the order of the file: nothing is held out, so nothing has to be put back into its place
     arguments.test_size = 0.0 if arguments.split == "all" else notes.get("test_size", 0.2)
     arguments.seed = notes.get("seed", 0)
-    dataset = read(arguments)
-    _fits(model, arguments.source, dataset.X)
+    dataset = read(arguments, least_classes=1)
+    take = _arranged(model, arguments.source, dataset.X, dataset.feature_names)
     if dataset.unit != notes.get("unit", dataset.unit):
         console.say(f"warning: the model was fitted on features up to {notes['unit']:g}, these go up to {dataset.unit:g}")
     train, test = (dataset.X, dataset.y), (dataset.X_test, dataset.y_test)
     parts = {"train": [train], "test": [test], "all": [train, test]}[arguments.split]
-    parts = [(X, y) for X, y in parts if len(y)]
+    parts = [(take(X), y) for X, y in parts if len(y)]
     if not parts:
         raise SoftgradError(f"SOURCE: rows are needed, the {arguments.split} part of {arguments.source} has none: use --split all")
     return Rows(parts, dataset.classes)
@@ -137,40 +144,41 @@ def _unlabelled(arguments: Arguments, model: Model) -> Rows:
     from softgrad.data import unlabelled
 
     X = unlabelled(arguments.source, arguments.memory_limit)
-    _fits(model, arguments.source, X)
-    return Rows([(X, np.zeros(X.shape[0], np.int64))])
+    take = _arranged(model, arguments.source, X, columns.header(arguments.source))
+    return Rows([(take(X), np.zeros(X.shape[0], np.int64))])
 
 
-def _fits(model: Model, source: str, X: Any) -> None:
+def _arranged(model: Model, source: str, X: Any, names: tuple[str, ...] | None) -> Callable[[Any], Any]:
+    """How rows of X become those of the model: by the names of columns where both have them; raises SoftgradError where they do not fit."""
+    order = columns.order(source, names, model.notes.get("feature_names"))
+    if order is not None and isinstance(X, AbstractRowSource):
+        raise SoftgradError(f"SOURCE: rows on disk must have their columns in the order of the fit, {source} has another: sort them")
     if X.shape[1] != model.classifier.n_features_in_:
         raise SoftgradError(
             f"SOURCE: the model needs {model.classifier.n_features_in_} features, {source} has {X.shape[1]}: "
             f"give data of the kind it was fitted on{' (' + str(model.notes['source']) + ')' if 'source' in model.notes else ''}"
         )
+    return lambda X: X if order is None else np.ascontiguousarray(X[:, order])
 
 
-def _label(source: str, notes: dict[str, Any]) -> str | int | None:
+def _label(arguments: Arguments, notes: dict[str, Any]) -> str | int | None:
     """The label column of the fit, for tables only: no other source takes one."""
-    return notes.get("label") if source.lower().endswith((".csv", ".tsv")) else None
+    name, on_disk = notes.get("label_name"), arguments.memory_limit is not None
+    if not arguments.source.lower().endswith(".parquet" if on_disk else columns.TABLES):
+        return None
+    return name if name is not None and (on_disk or name in (columns.header(arguments.source) or ())) else notes.get("label")
 
 
-def _columns_of(y: np.ndarray, classes: tuple[str, ...], model: Model) -> np.ndarray:
-    """Class numbers of the data -> columns of the model, by name."""
-    number = {name: k for k, name in enumerate(model.names)}
-    columns = np.array([number.get(name, -1) for name in classes])[y]
-    if (columns < 0).any():
-        strange = sorted({classes[k] for k in np.unique(y[columns < 0])})
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+def _names_of_all(classes: tuple[str, ...], y: np.ndarray, model: Model) -> tuple[str, ...]:
+    """The model's classes, then those of these rows that only the test rows of the fit had; raises SoftgradError for any other."""
+    beside = [classes[k] for k in np.unique(y) if classes[k] not in model.names]
+    strange = [name for name in beside if name not in model.notes.get("class_names", ())]
+    if strange:
         raise SoftgradError(
-            f"SOURCE: classes must be known to the model, got {', '.join(map(repr, strange[:5]))}{more}, "
-            f"it knows {', '.join(map(repr, model.names[:5]))}{', ...' if len(model.names) > 5 else ''}: "
+            f"SOURCE: classes must be known to the model, got {columns.few(strange)}, it knows {columns.few(model.names)}: "
             "fit with these classes, or rename them"
         )
-    return columns
-
-
-def _one_cell(name: str) -> str:
-    return " ".join(name.split())  # a tab or line break in a class name would break the table
+    return (*model.names, *beside)
 
 
 def _table(numbers: dict[str, Any], measured: Any) -> str:

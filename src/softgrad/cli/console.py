@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,12 @@ from typing import Any
 def say(words: str) -> None:
     """One line on stderr, whatever line breaks the words hold."""
     with contextlib.suppress(BrokenPipeError):
-        print("softgrad:", " ".join(words.split()), file=sys.stderr, flush=True)
+        print("softgrad:", one_line(words), file=sys.stderr, flush=True)
+
+
+def one_line(words: str) -> str:
+    """Text without line breaks and tabs, and without what makes a terminal do more than show it."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], " ".join(words.split()))
 
 
 @contextlib.contextmanager
@@ -31,14 +37,14 @@ def plain_warnings() -> Iterator[None]:
 
 def table(rows: Iterable[tuple[str, object]]) -> str:
     """Lines of name and value, the values below each other."""
-    shown = [(name, str(value)) for name, value in rows]
+    shown = [(one_line(name), one_line(str(value))) for name, value in rows]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in shown)
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table with a header: the first column to the left, the others to the right."""
-    lines = [[str(cell) for cell in line] for line in (head, *rows)]
+    lines = [[one_line(str(cell)) for cell in line] for line in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(line, widths, strict=True)))
@@ -65,6 +71,11 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_numbers(item) for item in value]
     return value
+
+
+def unseen(n: int, rows: str) -> str:
+    """What is said of rows that no model could have got right."""
+    return f"{n} {rows} {'has a class' if n == 1 else 'have classes'} that no training row has; the log loss is without them"
 
 
 def percent(share: float | None) -> str:

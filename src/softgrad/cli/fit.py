@@ -17,6 +17,7 @@ from softgrad.cli.notes import description, facts, outcome
 from softgrad.cli.parser import Arguments
 from softgrad.cli.read import read
 from softgrad.cli.results import Results, default_folder, expect_writable
+from softgrad.saved_models import FILE
 
 
 def fit(arguments: Arguments) -> None:
@@ -33,11 +34,11 @@ def fit(arguments: Arguments) -> None:
         raise
     metrics, measured, part = _measure(arguments, dataset, classifier, scale)
     results.begin()
-    classifier.save(results.place("model.safetensors"), metadata=description(arguments, dataset, scale, arguments.C))
+    classifier.save(results.place(FILE), metadata=description(arguments, dataset, scale, arguments.C))
     results.numbers(classifier.loss_curve_, measured)
+    results.finish(metrics)
     if not arguments.no_pictures:
         results.pictures(dataset, classifier, classifier.loss_curve_, measured, part, scale)
-    results.finish(metrics)
     print(console.as_json(metrics) if arguments.json else _table(metrics, measured))
     sys.stdout.flush()
     if not arguments.quiet:
@@ -94,6 +95,7 @@ def _table(metrics: dict[str, Any], measured: Any) -> str:
     rows = [
         ("rows", f"{metrics['rows']} + {metrics['test_rows']} test{held_out}"),
         ("features", metrics["features"]),
+        *([("label", metrics["label"])] if metrics["label"] else []),
         ("classes", len(metrics["classes"])),
         ("C", f"{metrics['C']:g}{on}"),
         ("passes", metrics["passes"]),

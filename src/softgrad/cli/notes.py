@@ -16,6 +16,7 @@ def facts(arguments: Arguments, dataset: Any, scale: float) -> dict[str, Any]:
         "test_rows": len(dataset.y_test),
         "own_test": dataset.own_test,
         "features": dataset.n_features,
+        "label": dataset.label_name,
         "classes": list(dataset.classes),
         "scale": scale,
         "tol": arguments.tol,
@@ -52,6 +53,8 @@ def description(arguments: Arguments, dataset: Any, scale: float, C: float) -> d
         "scale": scale,
         "C_on_scaled_features": C if math.isfinite(C) else "inf",
         "label": arguments.label,
+        "label_name": dataset.label_name,
+        "feature_names": dataset.feature_names,
         "test_size": arguments.test_size,
         "seed": arguments.seed,
     }

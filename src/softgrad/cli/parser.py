@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     top = OneLineParser(
         prog="softgrad",
         description="Linear softmax classifiers, fitted to their optimum: on pixels, embeddings, tables.",
-        epilog="Exit codes: 0 done, 1 failed (one line says why), 2 a call that cannot be meant, 130 stopped.",
+        epilog="Exit codes: 0 done, 1 failed (one line says why), 2 a call that cannot be meant, 130 stopped, 141 nobody reads stdout.",
     )
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=OneLineParser)
@@ -96,7 +96,7 @@ def _option(parser: argparse.ArgumentParser, name: str, **details: Any) -> None:
 
 def _fit(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
-    add("source", metavar="SOURCE", help=SOURCE)
+    add("source", type=name, metavar="SOURCE", help=SOURCE)
     add("--C", type=positive, default=1.0, metavar="C", help="inverse strength of the penalty, as in scikit-learn; inf: none")
     _model_options(parser)
     add("--tol", type=finite, default=1e-5, metavar="G", help="done when no entry of the gradient is larger, on the scaled features")
@@ -108,7 +108,7 @@ def _fit(parser: argparse.ArgumentParser) -> None:
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
-    add("source", metavar="SOURCE", help=SOURCE)
+    add("source", type=name, metavar="SOURCE", help=SOURCE)
     words, Cs = "inverse strengths of the penalty, as in scikit-learn (default: %(default)s)", "1e-4,1e-3,0.01,0.1,1,10,100"
     strengths = parser.add_mutually_exclusive_group()
     strengths.add_argument("--Cs", type=finites, default=Cs, metavar="C,C,...", help=words)
@@ -130,7 +130,7 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     add("--max-iter", type=counter, default=500, metavar="N", help="lbfgs: iterations of each fit at most")
     _split_options(parser)
     _memory_option(parser)
-    add("--checkpoint", metavar="DIR", help="folder for the state of the sweep while it runs (default: that of the results)")
+    add("--checkpoint", type=name, metavar="DIR", help="folder for the state of the sweep while it runs (default: that of the results)")
     add("--resume", action="store_true", help="go on from the state that a stopped or killed sweep has left")
     _output_options(parser)
 
@@ -151,7 +151,7 @@ def _memory_option(parser: argparse.ArgumentParser) -> None:
 
 def _output_options(parser: argparse.ArgumentParser) -> None:
     add = partial(_option, parser)
-    add("--out", metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
+    add("--out", type=name, metavar="DIR", help="folder for the results (default: softgrad-NAME here, NAME being that of the data set)")
     add("--no-pictures", action="store_true", help="numbers only")
     _json(parser)
     add("--quiet", action="store_true", help="no progress and no file names on stderr")
@@ -166,8 +166,8 @@ def _split_options(parser: argparse.ArgumentParser) -> None:
 
 def _apply_options(parser: argparse.ArgumentParser, split: str) -> None:
     add = partial(_option, parser)
-    add("model", metavar="MODEL", help="model.safetensors, or the folder that holds it")
-    add("source", metavar="SOURCE", help=SOURCE)
+    add("model", type=name, metavar="MODEL", help="model.safetensors, or the folder that holds it")
+    add("source", type=name, metavar="SOURCE", help=SOURCE)
     add("--split", choices=["test", "train", "all"], default=split, help="which rows; train and test are told apart as in the fit")
     add("--label", type=column, metavar="NAME", help="label column of a table, or its number (default: as in the fit)")
     _memory_option(parser)
@@ -223,6 +223,13 @@ def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:
     if not holds(value):  # NaN holds nothing
         raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
     return value
+
+
+def name(text: str) -> str:
+    """What a file or folder may be called."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a name, got {text!r}")
+    return text
 
 
 def positive(text: str) -> float:

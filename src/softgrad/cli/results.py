@@ -1,6 +1,7 @@
 """The folder of a fit: checked before the fit, filled after it, every file whole or absent.
 
-metrics.json (sweep.json of a sweep) is removed first and written last: where it lies, all files beside it belong to the same fit.
+metrics.json (sweep.json of a sweep) is removed first and written when all other numbers are there: where it lies, all files beside it
+belong to the same fit. The pictures follow; whoever interrupts them has a whole fit with fewer of them.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Results:
             self.picture("templates.png", sheet)
 
     def finish(self, metrics: dict[str, Any], name: str = "metrics.json") -> None:
-        """Write the numbers, last of all files."""
+        """Write the numbers, after all other files that hold some."""
         write_text(self.place(name), console.as_json(metrics) + "\n")
 
     def picture(self, name: str, png: bytes) -> None:

@@ -26,6 +26,7 @@ from softgrad.cli.results import Results, default_folder, expect_writable
 from softgrad.cli.search import search
 from softgrad.cli.states import States
 from softgrad.cli.tried import NAMES, Found, shown
+from softgrad.saved_models import FILE
 
 PASSES = "passes.jsonl"
 
@@ -45,14 +46,14 @@ def sweep(arguments: Arguments) -> None:
     found = _searched(arguments, dataset, scale, states, results)
     metrics, measured, part = _measure(arguments, dataset, found, scale)
     results.begin()
-    found.classifier.save(results.place("model.safetensors"), metadata=description(arguments, dataset, scale, found.C))
+    found.classifier.save(results.place(FILE), metadata=description(arguments, dataset, scale, found.C))
     curve = [step.value for step in found.classifier.result_.trace]
     results.numbers(curve, measured)
+    metrics["seconds"] = time.perf_counter() - began
+    results.finish(metrics, "sweep.json")
     if not arguments.no_pictures:
         results.pictures(dataset, found.classifier, curve, measured, part, scale)
         results.picture("sweep.png", _picture(dataset.name, found))
-    metrics["seconds"] = time.perf_counter() - began
-    results.finish(metrics, "sweep.json")
     if not found.interrupted:
         states.remove()
     _tell(arguments, metrics, measured, found, results)
@@ -170,8 +171,7 @@ def _tell(arguments: Arguments, metrics: dict[str, Any], measured: Any, found: F
         print(shown(found), console.table(rows) + console.pairs_table(measured.worst(5)), sep="\n\n")
     sys.stdout.flush()
     if metrics["test_rows_of_unseen_classes"]:
-        words = f"{metrics['test_rows_of_unseen_classes']} test rows have classes that no training row has; the log loss is without them"
-        console.say(f"warning: {words}")
+        console.say(f"warning: {console.unseen(metrics['test_rows_of_unseen_classes'], 'test rows')}")
     if arguments.quiet:
         return
     for name in found.at_an_end:

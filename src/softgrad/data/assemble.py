@@ -18,7 +18,7 @@ from softgrad.data.split import stratified
 from softgrad.row_source import AbstractRowSource
 
 
-def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
+def assemble(parts: Parts, call: str, test_size: float, seed: int, least_classes: int) -> Dataset:
     """Build the Dataset of what a reader found; raises SoftgradError where rows and labels do not fit together."""
     own_test = parts.X_test is not None
     X, y = checked_rows(parts.X, f"{call}: X"), _labels(parts.y, f"{call}: y")
@@ -35,9 +35,10 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
                 f"{X_test.shape[1]}; make both with the same preprocessing"
             )
     y, y_test, classes = _number(y, y_test, parts.classes, call)
-    if len(present := np.unique(y)) < 2:
+    if len(present := np.unique(y)) < least_classes:
+        came = f"only {classes[present[0]]!r}" if len(present) == 1 else f"{len(present)}"
         raise SoftgradError(
-            f"{call}: the training labels must name at least 2 classes, found only {classes[present[0]]!r}; check the label column or file"
+            f"{call}: the training labels must name at least {least_classes} classes, found {came}; check the label column or file"
         )
     if not own_test and not test_size:
         X_test, y_test = X[:0], y[:0]
@@ -49,7 +50,8 @@ def assemble(parts: Parts, call: str, test_size: float, seed: int) -> Dataset:
                 f"{len(present)} classes; raise test_size=, give a test split, or check that these are the labels"
             )
         X, X_test, y, y_test = X[train], X[test], y[train], y[test]
-    return Dataset(parts.name, X, y, X_test, y_test, classes, own_test, parts.image_shape, parts.layout)
+    told = parts.image_shape, parts.layout, parts.feature_names, parts.label_name
+    return Dataset(parts.name, X, y, X_test, y_test, classes, own_test, *told)
 
 
 def checked_rows(X: Any, what: str) -> Any:

@@ -17,7 +17,7 @@ class Dataset:
     Shapes: X (N, D) and X_test (M, D), C-contiguous arrays or scipy csr_array; y (N,) and y_test (M,), int64 class
     numbers 0..K-1; classes, K names. `own_test` is True where the set came with its test split. `image_shape` is (H, W)
     or (H, W, 3) where rows are pictures, else None, and `layout` says how a row holds its pixels: "rows" (H, W[, 3]),
-    "planes" (3, H, W) or "columns" (W, H).
+    "planes" (3, H, W) or "columns" (W, H). Of a table with a header `feature_names` are the columns of X and `label_name` is the labels'.
 
     >>> import numpy as np
     >>> X, y = np.zeros((4, 12), np.uint8), np.array([0, 1, 0, 1])
@@ -37,6 +37,8 @@ class Dataset:
     own_test: bool = True
     image_shape: tuple[int, ...] | None = None
     layout: str = "rows"
+    feature_names: tuple[str, ...] | None = None
+    label_name: str | None = None
 
     @property
     def n_features(self) -> int:

@@ -29,7 +29,9 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 
 LEAST = 1 << 20  # bytes of a memory limit
 
 
-def load(source: str | os.PathLike, label: str | int | None = None, test_size: float = 0.2, seed: int = 0) -> Dataset:
+def load(
+    source: str | os.PathLike, label: str | int | None = None, test_size: float = 0.2, seed: int = 0, *, least_classes: int = 2
+) -> Dataset:
     """Read a labelled data set, whatever common form it is in; `source` says which.
 
     - "digits": the handwritten digits of scikit-learn, 8 x 8;
@@ -41,7 +43,7 @@ def load(source: str | os.PathLike, label: str | int | None = None, test_size: f
 
     `label` names the label column of a table, or counts it from 0; without it that is the column named label, target,
     class, y, labels or targets, else the last. Sets without a test split get a stratified one: `test_size` of the rows, by `seed`
-    (none for 0).
+    (none for 0). Rows of fewer than `least_classes` classes are refused: two to train on, one is enough to be predicted.
     Raises SoftgradError, a ValueError, that names the file and the place when anything in it is not as it has to be.
 
     >>> data = load("digits")
@@ -54,10 +56,12 @@ def load(source: str | os.PathLike, label: str | int | None = None, test_size: f
         raise SoftgradError(f"load(source): source must be a name or a path, found {type(source).__name__}; pass {KINDS}")
     call = f"load({os.fspath(source)!r})"
     _check_split(call, test_size, seed)
-    return assemble(_read(os.fspath(source), label, call), call, test_size, seed)
+    return assemble(_read(os.fspath(source), label, call), call, test_size, seed, least_classes)
 
 
-def stream(source: str | os.PathLike, label: str | int | None = None, memory_limit: str | int = "1GiB") -> Dataset:
+def stream(
+    source: str | os.PathLike, label: str | int | None = None, memory_limit: str | int = "1GiB", *, least_classes: int = 2
+) -> Dataset:
     """Open a labelled data set whose rows stay on disk: they are read anew, a block ahead, in every pass over them.
 
     - `.npy` with its labels beside it, or "X.npy,y.npy", named as for `load`; float16, bfloat16 (as NumPy stores it, V2) and all others;
@@ -85,12 +89,14 @@ def stream(source: str | os.PathLike, label: str | int | None = None, memory_lim
     if not isinstance(source, (str, os.PathLike)):
         raise SoftgradError(f"stream(source): source must be a path, found {type(source).__name__}; pass {STREAMED}")
     call = f"stream({os.fspath(source)!r})"
+    if source == "digits":
+        raise SoftgradError(f"{call}: source must be a path, found digits in memory; use load(), without a memory limit")
     limit = _bytes(call, memory_limit)
     parts = _open(os.fspath(source), label, call)
     parts.X = replace(parts.X, memory_limit=limit)
     if parts.X_test is not None:
         parts.X_test = replace(parts.X_test, memory_limit=limit)
-    return assemble(parts, call, 0, 0)
+    return assemble(parts, call, 0, 0, least_classes)
 
 
 def unlabelled(source: str | os.PathLike, memory_limit: str | int | None = None) -> Any:

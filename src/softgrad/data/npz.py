@@ -27,10 +27,12 @@ def read_npz(path: Path) -> Parts:
     """Rows and labels of an .npz file; raises SoftgradError on unknown or ambiguous names, object arrays and damage."""
     # Opened here: np.load leaves a file of its own open when the zip directory is damaged
     with reading(path), path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise refusal(path, "an .npz file must be a zip of arrays, found one array; call it .npy")
-        with archive:
+        if (begin := file.read(6))[:2] != b"PK":
+            other = f"{begin!r} at its beginning; save it with np.savez, or get a whole copy"
+            came = "one array; call it .npy" if begin == b"\x93NUMPY" else other
+            raise refusal(path, f"an .npz file must be a zip of arrays, found {came}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
             names = {name.lower(): name for name in archive.files}
             if len(names) < len(archive.files):
                 raise refusal(path, f"names must differ in more than case, found {archive.files}; rename one")

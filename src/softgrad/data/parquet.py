@@ -30,7 +30,8 @@ def read_parquet(path: Path, label: str | int | None) -> Parts:
     before, spill = remember(path), Spill()
     labels: list[np.ndarray] = []
     found: tuple[int, np.dtype[Any]] | None = None
-    for X, y in _batches(path, label):
+    label_name, names = "", [""]
+    for label_name, names, X, y in _batches(path, label):  # noqa: B007 - the names are those of all batches
         this = X.shape[1], readable(f"stream({str(path)!r})", X.dtype)
         if this != (found := found or this):
             raise refusal(path, f"all rows must have {found[0]} values of {found[1]}, found {this[0]} of {this[1]}; make them alike")
@@ -41,10 +42,10 @@ def read_parquet(path: Path, label: str | int | None) -> Parts:
             raise refusal(path, "the table must have rows, found none; check how it was written")
     (width, stored), y = found, np.concatenate(labels)
     X = FixedRows((Stretch(spill.done(), 0, len(y), width * stored.itemsize),), width, stored)
-    return Parts(path.stem, X, y)
+    return Parts(path.stem, X, y, feature_names=tuple(names) if len(names) == width else None, label_name=label_name)
 
 
-def _batches(path: Path, label: str | int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(path: Path, label: str | int | None) -> Iterator[tuple[str, list[str], np.ndarray, np.ndarray]]:
     try:
         from pyarrow import lib, parquet  # type: ignore[import-not-found]
     except ImportError as error:
@@ -55,7 +56,7 @@ def _batches(path: Path, label: str | int | None) -> Iterator[tuple[np.ndarray, 
             with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:  # not a whole row group in memory
                 label_name, names = _columns(path, table.schema_arrow, label)
                 for batch in table.iter_batches(ROWS, columns=[*names, label_name]):
-                    yield _features(path, batch, names), _values(path, batch, label_name)
+                    yield label_name, names, _features(path, batch, names), _values(path, batch, label_name)
         except lib.ArrowException as error:
             raise ValueError(str(error)) from error
 

@@ -44,7 +44,8 @@ DAMAGE = (
 class Parts:
     """What a reader found, unchecked: X (N, D), y (N,) numbers or text, the own test split if there is one.
 
-    `classes` are names by class number, or label values in class order; None: the sorted labels are the classes.
+    `classes` are names by class number, or label values in class order; None: the sorted labels are the classes. Of a table with a header
+    `feature_names` are the columns of X, and `label_name` is the labels'.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Parts:
     classes: Any = None
     image_shape: tuple[int, ...] | None = None
     layout: str = "rows"
+    feature_names: tuple[str, ...] | None = None
+    label_name: str | None = None
 
 
 def refusal(path: Path, text: str) -> SoftgradError:

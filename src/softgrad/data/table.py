@@ -52,12 +52,21 @@ def read_table(path: Path, label: str | int | None) -> Parts:
     table = _cells(path, form, {form.label: code})
     values = _label_values(path, form, list(codes))
     y = values[table[:, form.label].astype(np.int64)]
-    return Parts(path.stem, np.delete(table, form.label, axis=1), y)
+    parts = Parts(path.stem, np.delete(table, form.label, axis=1), y)
+    if form.names is not None:
+        parts.feature_names = form.names[: form.label] + form.names[form.label + 1 :]
+        parts.label_name = form.names[form.label]
+    return parts
 
 
 def read_features(path: Path) -> np.ndarray:
     """A table without labels, all of it: float64 (N, D)."""
     return _cells(path, _form(path, None, labelled=False), {})
+
+
+def column_names(path: Path) -> tuple[str, ...] | None:
+    """What the header of a table calls its columns; None without one."""
+    return _form(path, None, labelled=False).names
 
 
 def _cells(path: Path, form: Form, converters: dict[int | str, Callable[[str], int]]) -> np.ndarray:
@@ -189,6 +198,8 @@ def _name_bad_cell(path: Path, form: Form) -> None:
                 )
             if number != form.label and not (_is_number(cell) and math.isfinite(float(cell))):
                 what = f"{cell[:40]!r}" if cell.strip() else "an empty cell"
+                if "," in cell and _is_number(cell.replace(",", ".", 1)):
+                    raise refusal(path, f"numbers must have decimal points, found {what} in {place}, {form.column(number)}; write them so")
                 raise refusal(
                     path,
                     f"features must be finite numbers, found {what} in {place}, {form.column(number)}; "
